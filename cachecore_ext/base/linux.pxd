@@ -1,0 +1,81 @@
+"""What the kernel and libc offer: declarations only."""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <errno.h>
+    #include <sys/epoll.h>
+    #include <sys/eventfd.h>
+    #include <sys/mman.h>
+    #include <sys/random.h>
+    #include <sys/socket.h>
+    #include <sys/types.h>
+    #include <sys/uio.h>
+    #include <time.h>
+    #include <unistd.h>
+    static inline int cc_errno(void) { return errno; }
+    """
+    int error_number "cc_errno"() noexcept nogil
+    enum: EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED
+
+    ctypedef long time_t
+    struct timespec:
+        time_t tv_sec
+        long tv_nsec
+    enum: CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec *now) noexcept nogil
+    time_t time(time_t *now) noexcept nogil
+
+    ctypedef struct epoll_data_t:
+        void *ptr
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    enum: EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
+    int epoll_create1(int flags) noexcept nogil
+    int epoll_ctl(int epfd, int op, int fd, epoll_event *event) noexcept nogil
+    int epoll_wait(int epfd, epoll_event *events, int max_events, int timeout_ms) noexcept nogil
+
+    enum: EFD_NONBLOCK, EFD_CLOEXEC
+    int eventfd(unsigned int initial, int flags) noexcept nogil
+
+    enum: SOCK_NONBLOCK, SOCK_CLOEXEC, SHUT_WR, SHUT_RDWR, MSG_NOSIGNAL, MSG_DONTWAIT
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        void *msg_name
+        unsigned int msg_namelen
+        iovec *msg_iov
+        size_t msg_iovlen
+        void *msg_control
+        size_t msg_controllen
+        int msg_flags
+    int accept4(int fd, void *address, void *length, int flags) noexcept nogil
+    int shutdown(int fd, int how) noexcept nogil
+    int close(int fd) noexcept nogil
+    ssize_t recv(int fd, void *data, size_t size, int flags) noexcept nogil
+    ssize_t send(int fd, const void *data, size_t size, int flags) noexcept nogil
+    ssize_t sendmsg(int fd, const msghdr *message, int flags) noexcept nogil
+    ssize_t readv(int fd, const iovec *parts, int count) noexcept nogil
+    ssize_t read(int fd, void *data, size_t size) noexcept nogil
+    ssize_t write(int fd, const void *data, size_t size) noexcept nogil
+
+    enum: PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
+    void *MAP_FAILED
+    void *mmap(void *address, size_t length, int prot, int flags, int fd, int64_t offset) noexcept nogil
+    int munmap(void *address, size_t length) noexcept nogil
+    ssize_t getrandom(void *data, size_t size, unsigned int flags) noexcept nogil
+
+cdef extern from * nogil:
+    """
+    #define CC_PREFETCH(p) __builtin_prefetch((p), 0, 3)
+    #define CC_LIKELY(x) __builtin_expect(!!(x), 1)
+    #define CC_UNLIKELY(x) __builtin_expect(!!(x), 0)
+    """
+    void prefetch "CC_PREFETCH"(const void *address) noexcept
+    bint likely "CC_LIKELY"(bint condition) noexcept
+    bint unlikely "CC_UNLIKELY"(bint condition) noexcept

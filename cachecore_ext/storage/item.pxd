@@ -1,0 +1,152 @@
+"""An item: its layout in a chunk, and the accessors.
+
+        0        4      8      12        16     20           28        40       44 or 28..44
+        +--------+------+------+---------+------+------------+---------+--------+-----+-------+
+        | meta   | next | prev | exptime | time | cas        | large?  | flags? | key | value |
+        +--------+------+------+---------+------+------------+---------+--------+-----+-------+
+
+    meta    bits 0-7 key length, 8-19 value length of a small item, 20-29 the ITEM_ marks below.
+            A chunk that is no item has key length 0: meta 0 is a free chunk, CHAIN_META a piece of a chained value.
+    next    the neighbours in the LRU list, as chunk references (see slabs.pxd); 0 ends the list.
+    large?  only with ITEM_LARGE: value length, reference count, and the first piece of a chained value.
+    flags?  only with ITEM_FLAGS: the client's flags, which most items leave at 0.
+
+28 bytes before the key is what an item costs; the value carries no line end, the key no NUL.
+
+Who protects what. Between store_alloc and its linking an item belongs to the thread that asked for it. Once linked:
+the bucket's lock guards the value, cas, flags and exptime; the LRU list's lock guards next and prev; the marks in meta
+change by atomic operations, as the eviction looks at them under the list's lock alone; key, key length, ITEM_LARGE and
+ITEM_CHAINED never change. refs counts who may still read the value: the table, and every reply under way. A small item
+has no count: its value is copied under the bucket's lock.
+"""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from cachecore_ext.base.atomics cimport and_u32, load_u32, or_u32, store_u32
+
+cdef struct Item:
+    uint32_t meta
+    uint32_t next
+    uint32_t prev
+    uint32_t exptime   # the tick at which it ends; 0 never
+    uint32_t time      # the tick of its storing, or of the last access that was noted
+    uint32_t cas[2]    # 64 bits, at an address that is only a multiple of 4
+
+cdef struct ItemLarge:
+    uint32_t nbytes
+    uint32_t refs      # atomic; the one who drops it to 0 frees the item
+    uint32_t chain     # reference of the first Piece; 0 when the value follows the key
+
+cdef struct Piece:
+    # A piece of a chained value: this header, then ``size`` bytes of the value.
+    uint32_t meta      # CHAIN_META
+    uint32_t next      # reference of the next piece; 0 ends the chain
+    uint32_t size      # bytes of the value in this piece
+
+cdef enum:
+    ITEM_HEADER = 28
+    LARGE_HEADER = 12
+    FLAGS_SIZE = 4
+    PIECE_HEADER = 12
+    KEY_MAX = 250
+    # From this length on a value is sent from where it lies, under a reference; below, it is cheaper to copy it.
+    LARGE_MIN = 4096
+
+    ITEM_FLAGS = 1 << 20      # client flags are stored
+    ITEM_LARGE = 1 << 21      # has an ItemLarge
+    ITEM_CHAINED = 1 << 22    # the value lies in pieces
+    ITEM_BINARY = 1 << 23     # the key was given in base64
+    ITEM_FETCHED = 1 << 24    # fetched since it was stored
+    ITEM_ACTIVE = 1 << 25     # fetched again since: the LRU gives it another round, and clears this
+    ITEM_STALE = 1 << 26      # invalidated, but still served (meta protocol)
+    ITEM_TOKEN = 1 << 27      # somebody was told to recache it (meta protocol's W)
+    ITEM_EXPLICIT = 1 << 28   # its cas was chosen by a client, so it says nothing about when it was stored
+    ITEM_REWRITTEN = 1 << 29  # stored again in its old place: as good as new to the LRU, which clears this
+
+    CHAIN_META = ITEM_LARGE | ITEM_CHAINED  # key length 0: no item
+
+
+cdef inline uint32_t item_meta(const Item *item) noexcept nogil:
+    return load_u32(&item.meta)
+
+
+cdef inline uint32_t item_nkey(const Item *item) noexcept nogil:
+    return item_meta(item) & 0xFF
+
+
+cdef inline ItemLarge *item_large(const Item *item) noexcept nogil:
+    return <ItemLarge *>(<char *>item + ITEM_HEADER)
+
+
+cdef inline uint32_t item_nbytes(const Item *item) noexcept nogil:
+    cdef uint32_t meta = item_meta(item)
+    return item_large(item).nbytes if meta & ITEM_LARGE else (meta >> 8) & 0xFFF
+
+
+cdef inline uint32_t meta_key_offset(uint32_t meta) noexcept nogil:
+    return ITEM_HEADER + ((meta >> 20) & 1) * FLAGS_SIZE + ((meta >> 21) & 1) * LARGE_HEADER
+
+
+cdef inline char *item_key(const Item *item) noexcept nogil:
+    return <char *>item + meta_key_offset(item_meta(item))
+
+
+cdef inline char *item_value(const Item *item) noexcept nogil:
+    """Where the value begins; not for a chained one."""
+    return item_key(item) + item_nkey(item)
+
+
+cdef inline uint32_t item_flags(const Item *item) noexcept nogil:
+    cdef uint32_t flags = 0
+    if item_meta(item) & ITEM_FLAGS:
+        memcpy(&flags, item_key(item) - FLAGS_SIZE, FLAGS_SIZE)
+    return flags
+
+
+cdef inline void item_set_flags(Item *item, uint32_t flags) noexcept nogil:
+    """Only for an item with ITEM_FLAGS."""
+    memcpy(item_key(item) - FLAGS_SIZE, &flags, FLAGS_SIZE)
+
+
+cdef inline uint64_t item_cas(const Item *item) noexcept nogil:
+    return item.cas[0] | (<uint64_t>item.cas[1] << 32)
+
+
+cdef inline void item_set_cas(Item *item, uint64_t cas) noexcept nogil:
+    item.cas[0] = <uint32_t>cas
+    item.cas[1] = <uint32_t>(cas >> 32)
+
+
+cdef inline uint32_t item_exptime(const Item *item) noexcept nogil:
+    return load_u32(&item.exptime)
+
+
+cdef inline void item_set_exptime(Item *item, uint32_t tick) noexcept nogil:
+    store_u32(&item.exptime, tick)
+
+
+cdef inline uint32_t item_time(const Item *item) noexcept nogil:
+    return load_u32(&item.time)
+
+
+cdef inline void item_set_time(Item *item, uint32_t tick) noexcept nogil:
+    store_u32(&item.time, tick)
+
+
+cdef inline void item_mark(Item *item, uint32_t marks) noexcept nogil:
+    or_u32(&item.meta, marks)
+
+
+cdef inline void item_unmark(Item *item, uint32_t marks) noexcept nogil:
+    and_u32(&item.meta, ~marks)
+
+
+cdef inline uint32_t item_age(const Item *item, uint32_t now) noexcept nogil:
+    """Seconds since the last access that was noted."""
+    cdef uint32_t then = item_time(item)
+    return now - then if now > then else 0
+
+
+cdef inline size_t item_size(const Item *item) noexcept nogil:
+    """Bytes that the item asks for: header, key and value."""
+    return meta_key_offset(item_meta(item)) + item_nkey(item) + <size_t>item_nbytes(item)

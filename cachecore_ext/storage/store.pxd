@@ -1,0 +1,165 @@
+"""The store: the one door to the items, for the protocols and for whoever embeds the engine.
+
+Every function takes a Context: whose counters, and what time it is. Functions ending in _locked are for a caller who
+holds the bucket's lock of the hash that they name (store_lock); such a section waits for nothing and calls no I/O.
+
+An item that a reply still sends from its place is held by store_hold_locked and let go by store_release.
+"""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from cachecore_ext.base.atomics cimport add_u64, load_u32, load_u64
+from cachecore_ext.base.clock cimport Clock
+from cachecore_ext.base.counters cimport CounterSet
+from cachecore_ext.base.hashing cimport HashKey, hash_bytes
+from cachecore_ext.base.lock cimport Lock
+from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_exptime, item_meta, item_time
+from cachecore_ext.storage.lru cimport Lru, lru_fetched
+from cachecore_ext.storage.slabs cimport Slabs
+from cachecore_ext.storage.table cimport (
+    Table, table_find_locked, table_lock, table_prefetch_bucket, table_prefetch_item, table_unlock,
+)
+
+cdef enum StoreStatus:
+    STORED, NOT_STORED, EXISTS, NOT_FOUND, TOO_LARGE, NO_MEMORY, NON_NUMERIC
+
+cdef enum PutMode:
+    PUT_SET, PUT_ADD, PUT_REPLACE, PUT_APPEND, PUT_PREPEND
+
+cdef struct StoreSettings:
+    uint64_t memory_limit    # bytes for pages and hash table
+    uint64_t item_size_max   # bytes, as memcached counts an item
+    double growth_factor     # of the chunk sizes; 0: the default ladder
+    uint32_t chunk_min       # bytes for key, value and flags in the smallest class
+    uint32_t threads         # how many will work on the store at once
+    bint evictions           # False: a full cache refuses
+    bint use_cas             # False: no cas is shown, none ever matches
+
+cdef struct Store:
+    Table table
+    HashKey hash_key         # set once
+    bint evictions           # set once, like the next two
+    bint use_cas
+    uint64_t item_size_max
+    # What was flushed. flush_lock to change them; read at every lookup.
+    uint64_t flush_cas       # items with a cas up to this one are gone (those with ITEM_EXPLICIT go by explicit_gone)
+    uint32_t flush_horizon   # items with a time up to this one may be gone; 0: none
+    uint32_t flush_fired     # ... are gone: the last delayed flush that was due
+    uint32_t flush_pending   # ... will be gone at this tick: a delayed flush; 0: none
+    uint32_t explicit_gone   # items with ITEM_EXPLICIT and a time up to this one are gone
+    uint32_t explicit_stamp  # the least time that such an item gets: later than explicit_gone
+    uint32_t flush_shown     # for ``stats settings``
+    Lock flush_lock
+    Clock clock
+    uint64_t pad[8]
+    uint64_t cas             # the last one given out; atomic, on a line of its own
+    uint64_t pad_behind[8]
+    Slabs slabs
+    Lru lru
+
+cdef struct Context:
+    Store *store
+    CounterSet *counters     # this thread's own
+    uint32_t now             # the tick, read when the thread woke up
+
+cdef struct Put:
+    # What a storage command asks for.
+    PutMode mode
+    bint compare             # store only over an item whose cas is compare_cas; ADD does not look
+    bint invalidate          # with compare: a lower compare_cas stores too, but marks the result stale
+    bint vivify              # APPEND and PREPEND: create what is missing, to end at vivify_exptime
+    bint binary              # the key came in base64
+    bint drop_on_failure     # a value that cannot be stored removes the old one
+    uint32_t flags
+    uint32_t exptime         # tick; 0 never
+    uint32_t vivify_exptime
+    uint64_t compare_cas
+    uint64_t explicit_cas    # the cas to give; 0: the next one
+    # And what came of it, for STORED:
+    uint64_t cas
+    uint32_t nbytes
+
+cdef struct ValueCursor:
+    # A place in a value, whose bytes lie in one stretch or in pieces.
+    char *at
+    size_t left              # bytes in this stretch from here on
+    uint32_t next            # reference of the piece after it; 0: none
+
+cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil
+cdef void store_free(Store *store) noexcept nogil
+
+cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *key, uint32_t nkey,
+                           char *value, uint32_t nbytes) noexcept nogil
+cdef StoreStatus store_reserve(Context *context, const Put *put, const char *key, uint32_t nkey, uint32_t nbytes,
+                               Item **reserved) noexcept nogil
+cdef StoreStatus store_commit(Context *context, Put *put, uint64_t h, Item *item) noexcept nogil
+cdef void store_release(Store *store, Item *item) noexcept nogil
+cdef void store_hold_locked(Item *item) noexcept nogil
+cdef void store_drop_failed(Context *context, uint64_t h, const char *key, uint32_t nkey) noexcept nogil
+
+cdef Item *store_find_dead_locked(Context *context, uint64_t h, Item *item) noexcept nogil
+cdef void store_unlink_locked(Context *context, uint64_t h, Item *item) noexcept nogil
+cdef Item *store_vivify_locked(Context *context, const Put *put, uint64_t h, const char *key,
+                               uint32_t nkey) noexcept nogil
+cdef Item *store_empty_locked(Context *context, uint64_t h, Item *item, uint32_t flags) noexcept nogil
+cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, bint increment, uint64_t delta,
+                                    uint64_t explicit_cas, uint64_t *result) noexcept nogil
+cdef void store_set_cas_locked(Context *context, Item *item, uint64_t explicit_cas) noexcept nogil
+cdef void store_grow(Context *context, uint64_t h) noexcept nogil
+cdef uint32_t store_class(const Store *store, const Item *item) noexcept nogil
+cdef void store_flush(Context *context, int64_t delay) noexcept nogil
+
+cdef void cursor_open(const Store *store, const Item *item, ValueCursor *cursor) noexcept nogil
+cdef void cursor_skip(const Store *store, ValueCursor *cursor, size_t n) noexcept nogil
+
+
+cdef inline uint64_t store_hash(const Store *store, const char *key, uint32_t nkey) noexcept nogil:
+    return hash_bytes(&store.hash_key, key, nkey)
+
+
+cdef inline void store_prefetch_bucket(Store *store, uint64_t h) noexcept nogil:
+    table_prefetch_bucket(&store.table, h)
+
+
+cdef inline void store_prefetch_item(Store *store, uint64_t h) noexcept nogil:
+    """Once the bucket has come: ask for the item. For a batch, buckets first, then items, then the look-ups."""
+    table_prefetch_item(&store.table, h)
+
+
+cdef inline void store_lock(Store *store, uint64_t h) noexcept nogil:
+    table_lock(&store.table, h)
+
+
+cdef inline void store_unlock(Store *store, uint64_t h) noexcept nogil:
+    table_unlock(&store.table, h)
+
+
+cdef inline bint store_suspect(const Store *store, const Item *item, uint32_t now) noexcept nogil:
+    """Whether an item may have expired or been flushed: false for nearly all, at the price of three comparisons."""
+    cdef uint32_t exptime = item_exptime(item)
+    return (
+        (exptime != 0 and exptime <= now)
+        or item_cas(item) <= load_u64(&store.flush_cas)
+        or item_time(item) <= load_u32(&store.flush_horizon)
+        or item_meta(item) & ITEM_EXPLICIT != 0
+    )
+
+
+cdef inline Item *store_find_locked(Context *context, uint64_t h, const char *key, uint32_t nkey) noexcept nogil:
+    """The live item with this key, or NULL. One that has expired or was flushed is removed and counted."""
+    cdef Item *item = table_find_locked(&context.store.table, h, key, nkey)
+    if item != NULL and store_suspect(context.store, item, context.now):
+        return store_find_dead_locked(context, h, item)
+    return item
+
+
+cdef inline void store_fetched_locked(Context *context, Item *item) noexcept nogil:
+    """A client fetched the item."""
+    lru_fetched(item, context.now)
+
+
+cdef inline uint64_t store_shown_cas(const Store *store, const Item *item) noexcept nogil:
+    return item_cas(item) if store.use_cas else 0
+
+
+cdef inline uint64_t store_next_cas(Store *store) noexcept nogil:
+    return add_u64(&store.cas, 1)

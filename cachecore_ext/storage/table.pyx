@@ -1,0 +1,264 @@
+"""Inserting, removing, growing."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from cachecore_ext.base.atomics cimport load_u64, store_release_u64, store_u8, store_u32
+from cachecore_ext.base.linux cimport (
+    MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap, prefetch,
+)
+from cachecore_ext.base.lock cimport lock_acquire, lock_release, lock_try
+from cachecore_ext.storage.item cimport Item
+from cachecore_ext.storage.slabs cimport Slabs, chunk_at
+
+cdef enum:
+    INITIAL_BUCKETS = 8192  # half a megabyte, as memcached's first table; more when there are more stripes
+
+
+cdef uint64_t initial_buckets(uint64_t stripes) noexcept nogil:
+    return stripes if stripes > INITIAL_BUCKETS else INITIAL_BUCKETS
+
+
+cdef uint64_t table_initial_bytes(uint64_t stripes) noexcept nogil:
+    """What the table takes before it grows; only the touched part of it is resident."""
+    return initial_buckets(stripes) * sizeof(Bucket)
+
+
+cdef Bucket *reserve(uint64_t buckets) noexcept nogil:
+    cdef void *memory = mmap(NULL, buckets * sizeof(Bucket), PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    return NULL if memory == MAP_FAILED else <Bucket *>memory
+
+
+cdef int table_init(Table *table, const Slabs *slabs, uint64_t stripes, uint64_t max_items) noexcept nogil:
+    """``stripes`` is a power of two, ``max_items`` what the slabs can hold at most. 0, or -1 without the memory."""
+    memset(table, 0, sizeof(Table))
+    table.slabs = slabs
+    table.stripe_mask = stripes - 1
+    table.nbuckets = initial_buckets(stripes)
+    table.max_buckets = table.nbuckets + max_items / LOAD + 1
+    # As many again: with a keyed hash some five in a hundred overflow.
+    table.max_overflow = table.max_buckets
+    table.stripes = <Stripe *>calloc(stripes, sizeof(Stripe))
+    table.buckets = reserve(table.max_buckets)
+    table.overflow = reserve(table.max_overflow)
+    if table.stripes == NULL or table.buckets == NULL or table.overflow == NULL:
+        table_free(table)
+        return -1
+    return 0
+
+
+cdef void table_free(Table *table) noexcept nogil:
+    if table.buckets != NULL:
+        munmap(table.buckets, table.max_buckets * sizeof(Bucket))
+    if table.overflow != NULL:
+        munmap(table.overflow, table.max_overflow * sizeof(Bucket))
+    free(table.stripes)
+    table.buckets = NULL
+    table.overflow = NULL
+    table.stripes = NULL
+
+
+cdef uint64_t table_bytes(Table *table) noexcept nogil:
+    """Bytes of buckets and overflow buckets in use."""
+    cdef uint64_t overflowed
+    lock_acquire(&table.pool_lock)
+    overflowed = table.overflowed
+    lock_release(&table.pool_lock)
+    return (load_u64(&table.nbuckets) + overflowed) * sizeof(Bucket)
+
+
+# ---- overflow buckets
+
+cdef uint32_t pool_take(Table *table) noexcept nogil:
+    """A cleared overflow bucket's number + 1, or 0 when there is none."""
+    cdef uint32_t taken = 0
+    lock_acquire(&table.pool_lock)
+    if table.pool_free != 0:
+        taken = table.pool_free
+        table.pool_free = table.overflow[taken - 1].next
+    elif table.pool_fresh < table.max_overflow:
+        table.pool_fresh += 1
+        taken = table.pool_fresh
+    if taken != 0:
+        table.overflowed += 1
+    lock_release(&table.pool_lock)
+    if taken != 0:
+        memset(&table.overflow[taken - 1], 0, sizeof(Bucket))
+    return taken
+
+
+cdef void pool_give(Table *table, uint32_t number) noexcept nogil:
+    lock_acquire(&table.pool_lock)
+    table.overflow[number - 1].next = table.pool_free
+    table.pool_free = number
+    table.overflowed -= 1
+    lock_release(&table.pool_lock)
+
+
+# ---- chains of buckets: filled from the front
+
+cdef void slot_set(Bucket *bucket, uint32_t slot, uint8_t tag, uint32_t ref) noexcept nogil:
+    store_u32(&bucket.ref[slot], ref)
+    store_u8(&bucket.tag[slot], tag)
+
+
+cdef bint chain_append(Table *table, Bucket *bucket, uint8_t tag, uint32_t ref, uint32_t *spare) noexcept nogil:
+    """Put an entry behind the last one; a bucket that this needs is taken from ``spare`` (0: none), else the pool."""
+    cdef uint32_t empty = match_tags(bucket.tag, 0), number
+    while empty == 0:
+        if bucket.next == 0:
+            number = spare[0]
+            if number != 0:
+                spare[0] = table.overflow[number - 1].next
+                memset(&table.overflow[number - 1], 0, sizeof(Bucket))
+            else:
+                number = pool_take(table)
+                if number == 0:
+                    return False
+            bucket.next = number
+        bucket = bucket_next(table, bucket)
+        empty = match_tags(bucket.tag, 0)
+    slot_set(bucket, lowest_bit(empty), tag, ref)
+    return True
+
+
+cdef bint chain_remove(Table *table, Bucket *bucket, uint32_t slot, uint32_t *spare) noexcept nogil:
+    """Remove an entry: the chain's last one takes its place. An overflow bucket that this empties goes to ``spare``.
+
+    True when that was ``bucket`` itself, which is then no longer part of the chain.
+    """
+    cdef Bucket *last = bucket
+    cdef Bucket *before = NULL
+    cdef uint32_t last_slot, empty
+    while last.next != 0:
+        before = last
+        last = bucket_next(table, last)
+    empty = match_tags(last.tag, 0)
+    last_slot = lowest_bit(empty) - 1 if empty != 0 else SLOTS - 1
+    slot_set(bucket, slot, last.tag[last_slot], last.ref[last_slot])
+    slot_set(last, last_slot, 0, 0)
+    if last_slot == 0 and before != NULL:
+        last.next = spare[0]
+        spare[0] = before.next
+        before.next = 0
+        return last == bucket
+    return False
+
+
+cdef void spare_give(Table *table, uint32_t spare) noexcept nogil:
+    cdef uint32_t following
+    while spare != 0:
+        following = table.overflow[spare - 1].next
+        pool_give(table, spare)
+        spare = following
+
+
+# ---- the table's verbs
+
+cdef bint table_insert_locked(Table *table, uint64_t h, uint32_t ref) noexcept nogil:
+    """Enter an item whose key is not there. False, and nothing changed, when no overflow bucket is left."""
+    cdef uint32_t spare = 0
+    if not chain_append(table, table_bucket(table, h), hash_tag(h), ref, &spare):
+        return False
+    table_stripe(table, h).items += 1
+    return True
+
+
+cdef Bucket *chain_search(Table *table, uint64_t h, uint32_t ref, uint32_t *slot) noexcept nogil:
+    """The bucket and the slot that hold ``ref``; NULL when none does."""
+    cdef Bucket *bucket = table_bucket(table, h)
+    cdef uint32_t matches
+    while bucket != NULL:
+        matches = match_tags(bucket.tag, hash_tag(h))
+        while matches != 0:
+            slot[0] = lowest_bit(matches)
+            if bucket.ref[slot[0]] == ref:
+                return bucket
+            matches &= matches - 1
+        bucket = bucket_next(table, bucket)
+    return NULL
+
+
+cdef bint table_remove_locked(Table *table, uint64_t h, uint32_t ref) noexcept nogil:
+    """Remove an item; False when it is not there."""
+    cdef uint32_t slot = 0, spare = 0
+    cdef Bucket *bucket = chain_search(table, h, ref, &slot)
+    if bucket == NULL:
+        return False
+    chain_remove(table, bucket, slot, &spare)
+    spare_give(table, spare)
+    table_stripe(table, h).items -= 1
+    return True
+
+
+cdef void table_replace_locked(Table *table, uint64_t h, uint32_t old_ref, uint32_t new_ref) noexcept nogil:
+    """Let an item's slot name another item with the same key."""
+    cdef uint32_t slot = 0
+    cdef Bucket *bucket = chain_search(table, h, old_ref, &slot)
+    if bucket != NULL:
+        store_u32(&bucket.ref[slot], new_ref)
+
+
+# ---- growth
+
+cdef bint table_is_full(Table *table, uint64_t h) noexcept nogil:
+    """Whether the table should grow, judged by the stripe of h, whose lock the caller holds: no shared count to keep."""
+    return table_stripe(table, h).items * (table.stripe_mask + 1) > load_u64(&table.nbuckets) * LOAD
+
+
+cdef void divide_locked(Table *table, uint64_t old_index, uint64_t new_index, uint64_t bit,
+                        uint64_t (*hash_of)(const void *context, const Item *item) noexcept nogil,
+                        const void *context) noexcept nogil:
+    """Move the entries of a bucket whose hash has ``bit`` to the new one.
+
+    This needs no overflow bucket that it has not freed before: two chains of a and b entries have together at most as
+    many overflow buckets as one of a + b.
+    """
+    cdef Bucket *bucket = &table.buckets[old_index]
+    cdef Bucket *target = &table.buckets[new_index]
+    cdef uint32_t slot, ref, spare = 0
+    cdef uint8_t tag
+    cdef bint ended = False
+    memset(target, 0, sizeof(Bucket))
+    while bucket != NULL and not ended:
+        slot = 0
+        while slot < SLOTS and bucket.tag[slot] != 0:
+            ref = bucket.ref[slot]
+            tag = bucket.tag[slot]
+            if hash_of(context, <const Item *>chunk_at(table.slabs, ref)) & bit:
+                ended = chain_remove(table, bucket, slot, &spare)  # else the chain's last entry is now in this slot
+                chain_append(table, target, tag, ref, &spare)
+                if ended:
+                    break
+            else:
+                slot += 1
+        if not ended:
+            bucket = bucket_next(table, bucket)
+    spare_give(table, spare)
+
+
+cdef bint table_grow(Table *table, uint64_t (*hash_of)(const void *context, const Item *item) noexcept nogil,
+                     const void *context) noexcept nogil:
+    """Divide one bucket. False when somebody else is at it, the bucket is in use, or the table is as large as it gets.
+
+    The caller holds no bucket's lock. ``hash_of`` computes an item's hash again from its key.
+    """
+    cdef uint64_t n, bit, index
+    cdef int slot
+    cdef bint grown = False
+    if not lock_try(&table.grow_lock):
+        return False
+    n = load_u64(&table.nbuckets)
+    bit = top_bit(n)
+    index = n - bit
+    if n < table.max_buckets and table_try_lock(table, index):
+        for slot in range(SLOTS):
+            prefetch(chunk_at(table.slabs, table.buckets[index].ref[slot]))
+        divide_locked(table, index, n, bit, hash_of, context)
+        store_release_u64(&table.nbuckets, n + 1)
+        table_unlock(table, index)
+        prefetch(&table.buckets[index + 1])
+        grown = True
+    lock_release(&table.grow_lock)
+    return grown
