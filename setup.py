@@ -54,7 +54,7 @@ def flags() -> tuple[list[str], list[str]]:
     compile_args = ["-std=gnu11", "-fno-strict-aliasing", "-Wall", "-Wextra"]
     # Cython's own generated code: unused helpers and CPython's casts are not ours to fix.
     compile_args += ["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-missing-field-initializers"]
-    compile_args += ["-Wno-cast-function-type"]
+    compile_args += ["-Wno-cast-function-type", "-Wno-discarded-qualifiers"]  # its temporaries lose const
     compile_args += ["-O0", "-g"] if switch("CACHECORE_DEBUG") else ["-O3", "-g1"]
     if switch("CACHECORE_WERROR"):
         compile_args.append("-Werror")

@@ -7,7 +7,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cachecore_ext.base.atomics cimport load_u64, store_u64
 
 cpdef enum Counter:
-    CMD_GET, CMD_SET, CMD_FLUSH, CMD_TOUCH, CMD_META,
+    CMD_FLUSH, CMD_META,
     GET_MISSES, GET_EXPIRED, GET_FLUSHED,
     DELETE_MISSES, INCR_MISSES, DECR_MISSES, CAS_MISSES, TOUCH_MISSES,
     STORE_TOO_LARGE, STORE_NO_MEMORY, AUTH_CMDS, AUTH_ERRORS,
@@ -21,7 +21,7 @@ cpdef enum ClassCounter:
     CLASS_CAS_HITS, CLASS_CAS_BADVAL, CLASS_TOUCH_HITS
 
 cdef enum:
-    COUNTERS = 28
+    COUNTERS = 25
     CLASS_COUNTERS = 8
     CLASSES = 64  # slab class ids run from 1 to 63, as memcached's; 0 is "no class"
 

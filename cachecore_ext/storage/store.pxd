@@ -98,8 +98,8 @@ cdef void store_drop_failed(Context *context, uint64_t h, const char *key, uint3
 
 cdef Item *store_find_dead_locked(Context *context, uint64_t h, Item *item) noexcept nogil
 cdef void store_unlink_locked(Context *context, uint64_t h, Item *item) noexcept nogil
-cdef Item *store_vivify_locked(Context *context, const Put *put, uint64_t h, const char *key,
-                               uint32_t nkey) noexcept nogil
+cdef Item *store_create_locked(Context *context, const Put *put, uint64_t h, const char *key, uint32_t nkey,
+                               char *value, uint32_t nbytes) noexcept nogil
 cdef Item *store_empty_locked(Context *context, uint64_t h, Item *item, uint32_t flags) noexcept nogil
 cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, bint increment, uint64_t delta,
                                     uint64_t explicit_cas, uint64_t *result) noexcept nogil

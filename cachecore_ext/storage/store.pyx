@@ -5,13 +5,13 @@ from libc.string cimport memcpy, memset
 from cachecore_ext.base.atomics cimport add_u32, drop_u32, load_u32, load_u64, store_u32, store_u64
 from cachecore_ext.base.clock cimport clock_expiry, clock_init, clock_now
 from cachecore_ext.base.counters cimport (
-    CAS_MISSES, CLASS_CAS_BADVAL, CLASS_CAS_HITS, GET_EXPIRED, GET_FLUSHED, TOTAL_ITEMS, count, count_class,
+    CAS_MISSES, CLASS_CAS_BADVAL, CLASS_CAS_HITS, CLASS_CMD_SET, GET_EXPIRED, GET_FLUSHED, TOTAL_ITEMS, count, count_class,
 )
 from cachecore_ext.base.linux cimport getrandom, likely
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
 from cachecore_ext.storage.item cimport (
-    FLAGS_SIZE, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_LARGE,
+    FLAGS_SIZE, ITEM_HEADER, LARGE_HEADER, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_LARGE,
     ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, CHAIN_META, LARGE_MIN, PIECE_HEADER, Item, ItemLarge, Piece, item_age,
     item_cas, item_exptime, item_flags, item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey,
     item_set_cas, item_set_exptime, item_set_flags, item_set_time, item_size, item_time, item_unmark, item_value,
@@ -295,6 +295,16 @@ cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t
     return item
 
 
+cdef void count_set(Context *context, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
+    """Count a storage command for the class that its value would go to."""
+    cdef size_t size = ITEM_HEADER + nkey + <size_t>nbytes + (FLAGS_SIZE if flags != 0 else 0)
+    cdef uint32_t cls
+    if nbytes >= LARGE_MIN:
+        size += LARGE_HEADER
+    cls = slab_class_for(&context.store.slabs, size)
+    count_class(context.counters, cls if cls != 0 else context.store.slabs.nclasses, CLASS_CMD_SET)
+
+
 cdef bint fits_limit(const Store *store, uint32_t nkey, uint32_t flags, uint64_t nbytes) noexcept nogil:
     """Whether memcached, whose items have other headers, would take an item of this size under -I."""
     cdef uint64_t counted = COUNTED_HEADER + nkey + 1 + nbytes + 2
@@ -511,6 +521,7 @@ cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *k
         if put.drop_on_failure:
             store_drop_failed(context, h, key, nkey)
         return TOO_LARGE
+    count_set(context, nkey, put.flags, nbytes)
     store_lock(store, h)
     old = store_find_locked(context, h, key, nkey)
     status = judge_locked(context, put, old, &stale)
@@ -548,6 +559,7 @@ cdef StoreStatus store_commit(Context *context, Put *put, uint64_t h, Item *item
     cdef StoreStatus status
     cdef bint stale = False
     cdef Item *old
+    count_set(context, item_nkey(item), put.flags, item_nbytes(item))
     store_lock(store, h)
     old = store_find_locked(context, h, item_key(item), item_nkey(item))
     status = judge_locked(context, put, old, &stale)
@@ -580,13 +592,15 @@ cdef void store_drop_failed(Context *context, uint64_t h, const char *key, uint3
 
 # ---- changes to a stored item
 
-cdef Item *store_vivify_locked(Context *context, const Put *put, uint64_t h, const char *key,
-                               uint32_t nkey) noexcept nogil:
-    """Create an empty item where there is none; NULL without the memory. store_grow is the caller's, once unlocked."""
-    cdef Put empty = put[0]
-    cdef ValueCursor nothing
-    memset(&nothing, 0, sizeof(nothing))
-    if put_new_locked(context, &empty, h, key, nkey, &nothing, 0, NULL, False) != STORED:
+cdef Item *store_create_locked(Context *context, const Put *put, uint64_t h, const char *key, uint32_t nkey,
+                               char *value, uint32_t nbytes) noexcept nogil:
+    """Store a small value where there is no item; NULL without the memory. store_grow is the caller's, once unlocked."""
+    cdef Put unconditional = put[0]
+    cdef ValueCursor source
+    source.at = value
+    source.left = nbytes
+    source.next = 0
+    if put_new_locked(context, &unconditional, h, key, nkey, &source, nbytes, NULL, False) != STORED:
         return NULL
     return table_find_locked(&context.store.table, h, key, nkey)
 

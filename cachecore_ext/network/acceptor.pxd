@@ -1,0 +1,28 @@
+"""The acceptor: takes new clients off the listening sockets and deals them to the workers in turn."""
+from libc.stdint cimport uint32_t
+
+from cachecore_ext.base.counters cimport CounterSet
+from cachecore_ext.network.connection cimport Shared
+from cachecore_ext.network.worker cimport Worker
+
+cdef struct Acceptor:
+    # Used by its own thread alone, once it runs.
+    int epoll
+    int wake                  # an eventfd
+    Shared *shared
+    CounterSet *counters
+    Worker **workers
+    uint32_t nworkers
+    uint32_t turn             # whose the next client is
+    uint32_t nlisteners
+    int *listeners            # the caller's sockets
+    bint listening            # False while there are no descriptors for new clients
+    uint32_t accepting        # the same for stats; atomic
+    const uint32_t *stop      # atomic, the engine's
+
+cdef int acceptor_init(Acceptor *acceptor, Shared *shared, CounterSet *counters, Worker **workers,
+                       uint32_t nworkers, const uint32_t *stop) noexcept nogil
+cdef void acceptor_free(Acceptor *acceptor) noexcept nogil
+cdef int acceptor_add(Acceptor *acceptor, int fd) noexcept nogil
+cdef void acceptor_run(Acceptor *acceptor) noexcept nogil
+cdef void acceptor_wake(Acceptor *acceptor) noexcept nogil

@@ -1,0 +1,155 @@
+"""Accepting, and what to do when there is no room for one more."""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
+
+from cachecore_ext.base.atomics cimport add_u32, load_acquire_u32, load_u32, store_u32
+from cachecore_ext.base.counters cimport (
+    LISTEN_DISABLED_NUM, MALLOC_FAILS, REJECTED_CONNECTIONS, TIME_IN_LISTEN_DISABLED_US, TOTAL_CONNECTIONS, count,
+    count_many,
+)
+from cachecore_ext.base.linux cimport (
+    CLOCK_MONOTONIC, ECONNABORTED, EFD_CLOEXEC, EFD_NONBLOCK, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLL_CLOEXEC,
+    EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLIN, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_NONBLOCK, accept4, clock_gettime, close,
+    epoll_create1, epoll_ctl, epoll_event, epoll_wait, error_number, eventfd, send, timespec, write,
+)
+from cachecore_ext.network.connection cimport Connection, conn_free, conn_new
+from cachecore_ext.network.worker cimport worker_deal
+
+cdef enum:
+    EVENTS = 16
+    ACCEPTS = 64      # clients of one listener in a row, before the others have their turn
+    PAUSE_MS = 10     # between tries while descriptors are lacking
+    WAKE = -1         # in place of a listener's number
+
+cdef const char *FULL = b"ERROR Too many open connections\r\n"
+
+
+cdef int acceptor_init(Acceptor *acceptor, Shared *shared, CounterSet *counters, Worker **workers,
+                       uint32_t nworkers, const uint32_t *stop) noexcept nogil:
+    """0, or -1 without descriptors; acceptor_free in either case."""
+    cdef epoll_event event
+    memset(acceptor, 0, sizeof(Acceptor))
+    acceptor.shared = shared
+    acceptor.counters = counters
+    acceptor.workers = workers
+    acceptor.nworkers = nworkers
+    acceptor.stop = stop
+    acceptor.listening = True
+    acceptor.accepting = 1
+    acceptor.epoll = epoll_create1(EPOLL_CLOEXEC)
+    acceptor.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+    if acceptor.epoll < 0 or acceptor.wake < 0:
+        return -1
+    event.events = EPOLLIN
+    event.data.ptr = <void *>WAKE
+    return epoll_ctl(acceptor.epoll, EPOLL_CTL_ADD, acceptor.wake, &event)
+
+
+cdef void acceptor_free(Acceptor *acceptor) noexcept nogil:
+    if acceptor.epoll >= 0:
+        close(acceptor.epoll)
+    if acceptor.wake >= 0:
+        close(acceptor.wake)
+    free(acceptor.listeners)
+
+
+cdef int acceptor_add(Acceptor *acceptor, int fd) noexcept nogil:
+    """Accept on this socket, too; before acceptor_run. 0, or -1 and errno."""
+    cdef epoll_event event
+    cdef int *grown = <int *>realloc(acceptor.listeners, (acceptor.nlisteners + 1) * sizeof(int))
+    if grown == NULL:
+        return -1
+    acceptor.listeners = grown
+    grown[acceptor.nlisteners] = fd
+    event.events = EPOLLIN
+    event.data.ptr = <void *><int64_t>acceptor.nlisteners
+    acceptor.nlisteners += 1
+    return epoll_ctl(acceptor.epoll, EPOLL_CTL_ADD, fd, &event)
+
+
+cdef void acceptor_wake(Acceptor *acceptor) noexcept nogil:
+    """Let the loop look at ``stop``. For any thread."""
+    cdef uint64_t one = 1
+    write(acceptor.wake, &one, sizeof(one))
+
+
+cdef void watch_listeners(Acceptor *acceptor, bint listening) noexcept nogil:
+    cdef epoll_event event
+    cdef uint32_t i
+    acceptor.listening = listening
+    store_u32(&acceptor.accepting, listening)
+    event.events = EPOLLIN if listening else 0
+    for i in range(acceptor.nlisteners):
+        event.data.ptr = <void *><int64_t>i
+        epoll_ctl(acceptor.epoll, EPOLL_CTL_MOD, acceptor.listeners[i], &event)
+
+
+cdef void reject(Acceptor *acceptor, int fd) noexcept nogil:
+    """As many clients as there may be: say so. It is the first thing on this socket, so it cannot block."""
+    send(fd, FULL, 33, MSG_NOSIGNAL)
+    close(fd)
+    count(acceptor.counters, REJECTED_CONNECTIONS)
+
+
+cdef void welcome(Acceptor *acceptor, int fd) noexcept nogil:
+    """A new client: to the next worker."""
+    cdef Shared *shared = acceptor.shared
+    cdef uint32_t worker = acceptor.turn
+    cdef Connection *conn
+    if load_u32(&shared.connections) >= shared.max_connections or <uint32_t>fd >= shared.nfds:
+        reject(acceptor, fd)
+        return
+    conn = conn_new(fd, worker)
+    if conn == NULL:
+        count(acceptor.counters, MALLOC_FAILS)
+        close(fd)
+        return
+    acceptor.turn = (worker + 1) % acceptor.nworkers
+    add_u32(&shared.connections, 1)
+    count(acceptor.counters, TOTAL_CONNECTIONS)
+    shared.by_fd[fd] = conn
+    if not worker_deal(acceptor.workers[worker], conn):
+        shared.by_fd[fd] = NULL
+        add_u32(&shared.connections, <uint32_t>-1)
+        conn_free(conn, shared, &acceptor.workers[worker].scratch.session)
+        close(fd)
+
+
+cdef void accept_all(Acceptor *acceptor, int listener) noexcept nogil:
+    """Accept what waits on a listener. Without descriptors or memory, rest: the kernel keeps the clients waiting."""
+    cdef int i, fd
+    for i in range(ACCEPTS):
+        fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd >= 0:
+            welcome(acceptor, fd)
+        elif error_number() in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+            count(acceptor.counters, LISTEN_DISABLED_NUM)
+            watch_listeners(acceptor, False)
+            return
+        elif error_number() != EINTR and error_number() != ECONNABORTED:
+            return
+
+
+cdef int64_t now_us() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000000 + now.tv_nsec / 1000
+
+
+cdef void acceptor_run(Acceptor *acceptor) noexcept nogil:
+    """Accept until told to stop. Never takes the GIL."""
+    cdef epoll_event events[EVENTS]
+    cdef int64_t began, listener
+    cdef int i, n
+    while load_acquire_u32(acceptor.stop) == 0:
+        began = now_us()
+        n = epoll_wait(acceptor.epoll, events, EVENTS, -1 if acceptor.listening else PAUSE_MS)
+        if not acceptor.listening:
+            count_many(acceptor.counters, TIME_IN_LISTEN_DISABLED_US, now_us() - began)
+            watch_listeners(acceptor, True)
+            continue
+        for i in range(n):
+            listener = <int64_t>events[i].data.ptr
+            if listener != WAKE and acceptor.listening:
+                accept_all(acceptor, acceptor.listeners[listener])

@@ -1,0 +1,544 @@
+"""A connection's turn: receive, parse, run, send."""
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memmove
+
+from cachecore_ext.base.atomics cimport add_u64, load_u64
+from cachecore_ext.base.counters cimport BYTES_READ, CONN_YIELDS, MALLOC_FAILS, READ_BUF_OOM, RESPONSE_OBJ_OOM, count, count_many
+from cachecore_ext.base.linux cimport (
+    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number, iovec, readv, recv,
+    shutdown,
+)
+from cachecore_ext.network.transmit cimport (
+    SENT_ALL, SENT_ERROR, SENT_PART, Sent, output_drop, output_send, pending_free, pending_of, pending_send,
+)
+from cachecore_ext.protocol.command cimport command_commit, command_execute, command_reserve
+from cachecore_ext.protocol.reply cimport output_size, reply_room, reply_text
+from cachecore_ext.protocol.request cimport (
+    CMD_REJECT, GET_LINE_MAX, PARSED, PARSED_INCOMPLETE, PARSED_TOO_LONG, Parsed, request_has_key, request_parse,
+    request_stores,
+)
+from cachecore_ext.protocol.session cimport ASK, BLOCKED, DONE, Outcome
+from cachecore_ext.storage.store cimport (
+    Store, cursor_open, cursor_skip, store_hash, store_prefetch_bucket, store_prefetch_item, store_release,
+)
+
+cdef enum:
+    WAIT_MAX = 4096            # a value up to this length is waited for in the stash, a longer one goes to its item
+    TURN_KEYS = 8192           # look-ups in one turn ...
+    BYTES_PER_KEY = 128        # ... of which this many bytes sent take one away: a megabyte is a turn
+    DRAIN_MAX = 1024 * 1024    # bytes that are read and thrown away after the reason for closing was told
+    BINARY_MAGIC = 0x80
+
+cdef struct Input:
+    # The bytes of a turn, while they are worked through.
+    char *at
+    char *end
+
+
+# ---- coming and going
+
+cdef Connection *conn_new(int fd, uint32_t worker) noexcept nogil:
+    """NULL without the memory."""
+    cdef Connection *conn = <Connection *>calloc(1, sizeof(Connection))
+    if conn != NULL:
+        conn.fd = fd
+        conn.worker = worker
+        conn.events = EPOLLIN
+    return conn
+
+
+cdef void charge(Shared *shared, uint64_t nbytes) noexcept nogil:
+    add_u64(&shared.buffer_bytes, nbytes)
+
+
+cdef void discharge(Shared *shared, uint64_t nbytes) noexcept nogil:
+    add_u64(&shared.buffer_bytes, 0 - nbytes)
+
+
+cdef void free_stash(Connection *conn, Shared *shared) noexcept nogil:
+    if conn.stash != NULL:
+        discharge(shared, conn.stash_size)
+        add_u64(&shared.stash_bytes, 0 - <uint64_t>conn.stash_size)
+        free(conn.stash)
+    conn.stash = NULL
+    conn.nstash = 0
+    conn.stash_size = 0
+    conn.scanned = 0
+
+
+cdef void free_pending(Connection *conn, Shared *shared, Store *store) noexcept nogil:
+    if conn.pending != NULL:
+        discharge(shared, conn.pending.size)
+        pending_free(store, conn.pending)
+        conn.pending = NULL
+
+
+cdef void free_upload(Connection *conn, Shared *shared) noexcept nogil:
+    """The item is somebody else's by now."""
+    discharge(shared, sizeof(Upload) + conn.upload.nline)
+    free(conn.upload)
+    conn.upload = NULL
+
+
+cdef void conn_free(Connection *conn, Shared *shared, Session *session) noexcept nogil:
+    """Free what a connection owns, and itself; the socket is the caller's."""
+    free_stash(conn, shared)
+    free_pending(conn, shared, session.context.store)
+    if conn.upload != NULL:
+        store_release(session.context.store, conn.upload.item)
+        free_upload(conn, shared)
+    free(conn)
+
+
+# ---- the stash
+
+cdef bint grow_stash(Connection *conn, Scratch *scratch, size_t size) noexcept nogil:
+    """Make room for ``size`` bytes. False when memory, or this connection's share of it, is used up."""
+    cdef Shared *shared = scratch.shared
+    cdef size_t added
+    cdef char *grown
+    if size <= conn.stash_size:
+        return True
+    added = size - conn.stash_size
+    if size > STASH_FREE and load_u64(&shared.buffer_bytes) + added > shared.buffer_limit:
+        count(scratch.session.context.counters, READ_BUF_OOM)
+        return False
+    grown = <char *>realloc(conn.stash, size)
+    if grown == NULL:
+        count(scratch.session.context.counters, READ_BUF_OOM)
+        return False
+    conn.stash = grown
+    conn.stash_size = <uint32_t>size
+    charge(shared, added)
+    add_u64(&shared.stash_bytes, added)
+    return True
+
+
+cdef bint keep(Connection *conn, Scratch *scratch, const Input *rest) noexcept nogil:
+    """Put what is left of the input into the stash, which it may lie in already."""
+    cdef size_t n = rest.end - rest.at
+    if n == 0:
+        free_stash(conn, scratch.shared)
+        return True
+    if conn.stash == NULL or rest.at < conn.stash or rest.at >= conn.stash + conn.stash_size:
+        if not grow_stash(conn, scratch, n):
+            return False
+    memmove(conn.stash, rest.at, n)
+    conn.nstash = <uint32_t>n
+    return True
+
+
+# ---- sending
+
+cdef Verdict send_output(Connection *conn, Scratch *scratch) noexcept nogil:
+    """Send what was collected. KEEP, also when part of it is pending now; CLOSE when the connection is gone.
+
+    It is given up, too, when it does not read and the buffers of all connections have reached their limit.
+    """
+    cdef Session *session = &scratch.session
+    cdef Shared *shared = scratch.shared
+    cdef Sent sent
+    session.budget -= output_size(&session.output) / BYTES_PER_KEY
+    sent = output_send(session.context.store, session.context.counters, &session.output, conn.fd, &conn.pending)
+    if conn.pending != NULL:
+        charge(shared, conn.pending.size)
+        if load_u64(&shared.buffer_bytes) > shared.buffer_limit:
+            count(session.context.counters, RESPONSE_OBJ_OOM)
+            return CLOSE
+    return CLOSE if sent == SENT_ERROR else KEEP
+
+
+cdef bint make_room(Connection *conn, Scratch *scratch, Verdict *verdict) noexcept nogil:
+    """Have room for one more reply, if need be by sending. False when this has to wait, or the connection is gone."""
+    if reply_room(&scratch.session.output):
+        return True
+    verdict[0] = send_output(conn, scratch)
+    return verdict[0] == KEEP and conn.pending == NULL
+
+
+cdef Verdict close_with(Connection *conn, Scratch *scratch, const char *reply) noexcept nogil:
+    """Tell the client why, then close. There is room: the caller made it."""
+    reply_text(&scratch.session.output, reply)
+    conn.draining = True
+    conn.closing = True
+    return KEEP
+
+
+# ---- values under way
+
+cdef bint begin_upload(Connection *conn, Scratch *scratch, Request *request, Input *input) noexcept nogil:
+    """Receive a request's value into an item. If there is none for it, that was answered and the value is skipped."""
+    cdef Item *item = command_reserve(&scratch.session, request)
+    cdef Upload *upload
+    cdef size_t nline = request.consumed
+    if item == NULL:
+        conn.swallow = request.swallow
+        return True
+    upload = <Upload *>malloc(sizeof(Upload) + nline)
+    if upload == NULL:
+        count(scratch.session.context.counters, MALLOC_FAILS)
+        store_release(scratch.session.context.store, item)
+        return False
+    charge(scratch.shared, sizeof(Upload) + nline)
+    upload.item = item
+    cursor_open(scratch.session.context.store, item, &upload.cursor)
+    upload.missing = request.nvalue
+    upload.ntail = 0
+    upload.nline = nline
+    memcpy(upload.line, request.line, nline)
+    conn.upload = upload
+    return True
+
+
+cdef void feed_upload(Upload *upload, const Store *store, Input *input) noexcept nogil:
+    """Move bytes from the input to where they belong."""
+    cdef size_t step
+    while upload.missing > 0 and input.at < input.end:
+        step = min(min(upload.missing, upload.cursor.left), <size_t>(input.end - input.at))
+        memcpy(upload.cursor.at, input.at, step)
+        cursor_skip(store, &upload.cursor, step)
+        upload.missing -= step
+        input.at += step
+    while upload.missing == 0 and upload.ntail < 2 and input.at < input.end:
+        upload.tail[upload.ntail] = input.at[0]
+        upload.ntail += 1
+        input.at += 1
+
+
+cdef void end_upload(Connection *conn, Scratch *scratch) noexcept nogil:
+    """The value is complete: run its command."""
+    cdef Upload *upload = conn.upload
+    cdef Request *request = &scratch.requests[0]
+    cdef bint ended = upload.tail[0] == c'\r' and upload.tail[1] == c'\n'
+    request_parse(upload.line, upload.nline, 0, request)
+    request.hash = store_hash(scratch.session.context.store, request.key, request.nkey)
+    command_commit(&scratch.session, request, upload.item, ended)
+    scratch.served += 1
+    free_upload(conn, scratch.shared)
+
+
+cdef bint unfinished(Connection *conn, Scratch *scratch, Input *input, Verdict *verdict) noexcept nogil:
+    """Go on with a value, or with bytes to be skipped. True when the input is used up by it, or has to wait."""
+    cdef size_t step
+    if conn.swallow > 0:
+        step = min(conn.swallow, <uint64_t>(input.end - input.at))
+        input.at += step
+        conn.swallow -= step
+        return conn.swallow > 0
+    if conn.upload == NULL:
+        return False
+    feed_upload(conn.upload, scratch.session.context.store, input)
+    if conn.upload.missing > 0 or conn.upload.ntail < 2 or not make_room(conn, scratch, verdict):
+        return True
+    end_upload(conn, scratch)
+    return False
+
+
+# ---- requests
+
+cdef uint32_t parse_batch(Connection *conn, Scratch *scratch, const Input *input, Parsed *parsed) noexcept nogil:
+    """Parse as many requests as there are, up to BATCH, and ask for their buckets. ``parsed``: why it ended.
+
+    A request whose value is not complete, or has to be skipped beyond the input, is the last one. So is a value that
+    is short enough to be waited for, and that counts as not parsed.
+    """
+    cdef Store *store = scratch.session.context.store
+    cdef char *at = input.at
+    cdef Request *request
+    cdef uint32_t n = 0
+    cdef size_t scanned = conn.scanned
+    conn.scanned = 0
+    while n < BATCH:
+        request = &scratch.requests[n]
+        parsed[0] = request_parse(at, input.end - at, scanned, request)
+        scanned = 0
+        if parsed[0] != PARSED:
+            if parsed[0] == PARSED_INCOMPLETE:
+                conn.scanned = <uint32_t>(input.end - at)
+            return n
+        if request_has_key(request):
+            if request.swallow > 0 and request.nvalue <= WAIT_MAX:
+                parsed[0] = PARSED_INCOMPLETE
+                return n
+            request.hash = store_hash(store, request.key, request.nkey)
+            store_prefetch_bucket(store, request.hash)
+        n += 1
+        at += request.consumed
+        if request.swallow > 0:
+            return n
+    return n
+
+
+cdef Verdict ask(Connection *conn, Scratch *scratch, Request *request, Input *input) noexcept nogil:
+    """A command for Python. Everything before it is sent first; if that has to wait, so does the command."""
+    cdef Verdict verdict = send_output(conn, scratch)
+    if verdict == CLOSE or conn.pending != NULL:
+        return verdict
+    scratch.nquestion = request.nline
+    memcpy(scratch.question, request.line, request.nline)
+    input.at += request.consumed
+    return ASKED
+
+
+cdef bint run(Connection *conn, Scratch *scratch, Request *request, Input *input, Verdict *verdict) noexcept nogil:
+    """Run one request and move the input behind it. False when the turn ends here; the verdict says how."""
+    cdef Outcome outcome
+    input.at = request.line
+    while make_room(conn, scratch, verdict):
+        if request_stores(request) and request.value == NULL:
+            if not begin_upload(conn, scratch, request, input):
+                verdict[0] = CLOSE
+                return False
+            input.at += request.consumed
+            return True
+        outcome = command_execute(&scratch.session, request)
+        if outcome == BLOCKED:
+            input.at = request.line
+            if scratch.session.budget <= 0:
+                return False
+            continue
+        scratch.served += 1
+        if outcome == DONE:
+            input.at = request.line + request.consumed
+            conn.swallow = request.swallow
+            return True
+        if outcome == ASK:
+            verdict[0] = ask(conn, scratch, request, input)
+        else:
+            conn.closing = True
+        return False
+    return False
+
+
+cdef bint run_batch(Connection *conn, Scratch *scratch, Input *input, uint32_t n, Verdict *verdict) noexcept nogil:
+    """Run parsed requests in order. False when the turn ends before they do."""
+    cdef Store *store = scratch.session.context.store
+    cdef uint32_t i
+    if n > 1:
+        for i in range(n):
+            if request_has_key(&scratch.requests[i]):
+                store_prefetch_item(store, scratch.requests[i].hash)
+    for i in range(n):
+        if not run(conn, scratch, &scratch.requests[i], input, verdict):
+            return False
+    return True
+
+
+cdef Verdict too_long(Connection *conn, Scratch *scratch) noexcept nogil:
+    cdef Verdict verdict = KEEP
+    if not make_room(conn, scratch, &verdict):
+        return verdict
+    return close_with(conn, scratch, b"CLIENT_ERROR line too long\r\n")
+
+
+cdef Verdict work_through(Connection *conn, Scratch *scratch, Input *input) noexcept nogil:
+    """Do everything that the input asks for, as far as its replies find room."""
+    cdef Verdict verdict = KEEP
+    cdef Parsed parsed = PARSED
+    cdef uint32_t n
+    while input.at < input.end or conn.upload != NULL:
+        if conn.swallow > 0 or conn.upload != NULL:
+            if unfinished(conn, scratch, input, &verdict):
+                return verdict
+            continue
+        n = parse_batch(conn, scratch, input, &parsed)
+        if not run_batch(conn, scratch, input, n, &verdict):
+            conn.scanned = 0
+            return verdict
+        if conn.swallow > 0 or conn.upload != NULL:
+            continue
+        if parsed == PARSED_TOO_LONG:
+            return too_long(conn, scratch)
+        if parsed == PARSED_INCOMPLETE:
+            return KEEP
+        if scratch.session.budget <= 0:
+            return KEEP
+    return verdict
+
+
+# ---- a turn
+
+cdef bint watch(Connection *conn, Scratch *scratch, uint32_t events) noexcept nogil:
+    """Let epoll wait for something else from now on."""
+    cdef epoll_event event
+    if conn.events == events:
+        return True
+    conn.events = events
+    event.events = events
+    event.data.ptr = conn
+    return epoll_ctl(scratch.epoll, EPOLL_CTL_MOD, conn.fd, &event) == 0
+
+
+cdef Verdict finish(Connection *conn, Scratch *scratch, Verdict verdict, const Input *input) noexcept nogil:
+    """The end of a turn: send, keep the rest, and say what the connection waits for now."""
+    cdef bint stopped_early = input.at < input.end and scratch.session.budget <= 0
+    if verdict == CLOSE:
+        output_drop(scratch.session.context.store, &scratch.session.output)
+        return CLOSE
+    if scratch.session.output.used > 0 and send_output(conn, scratch) == CLOSE:
+        return CLOSE
+    if scratch.served > scratch.shared.reqs_per_event:
+        count(scratch.session.context.counters, CONN_YIELDS)
+    if conn.closing:
+        free_stash(conn, scratch.shared)
+        return settle_closing(conn, scratch)
+    if not keep(conn, scratch, input):
+        return refuse(conn, scratch)
+    if verdict == ASKED:
+        return ASKED
+    # With replies pending it waits to be writable. So it does when its turn ended with work left: a socket that is
+    # writable gets its next turn when the others had theirs.
+    if conn.pending != NULL or stopped_early:
+        return KEEP if watch(conn, scratch, EPOLLOUT) else CLOSE
+    return KEEP if watch(conn, scratch, EPOLLIN) else CLOSE
+
+
+cdef Verdict settle_closing(Connection *conn, Scratch *scratch) noexcept nogil:
+    """To be closed: at once, or when the replies are gone, or after the client had time to read why."""
+    if conn.pending != NULL:
+        return KEEP if watch(conn, scratch, EPOLLOUT) else CLOSE
+    if not conn.draining:
+        return CLOSE
+    shutdown(conn.fd, SHUT_WR)
+    return KEEP if watch(conn, scratch, EPOLLIN) else CLOSE
+
+
+cdef Verdict refuse(Connection *conn, Scratch *scratch) noexcept nogil:
+    """There is no memory to keep the rest of a request in."""
+    if conn.pending == NULL:
+        close_with(conn, scratch, b"SERVER_ERROR out of memory reading request\r\n")
+        if send_output(conn, scratch) == CLOSE:
+            return CLOSE
+    conn.closing = True
+    free_stash(conn, scratch.shared)
+    return settle_closing(conn, scratch)
+
+
+cdef Verdict drain(Connection *conn, Scratch *scratch) noexcept nogil:
+    cdef ssize_t n = recv(conn.fd, scratch.buffer, READ_SIZE, 0)
+    if n > 0:
+        conn.drained += <uint32_t>n
+        return KEEP if conn.drained < DRAIN_MAX else CLOSE
+    return KEEP if n < 0 and (error_number() == EAGAIN or error_number() == EINTR) else CLOSE
+
+
+cdef ssize_t receive_value(Connection *conn, Scratch *scratch, Input *input) noexcept nogil:
+    """Receive into the item; what comes behind this stretch of it goes to the buffer."""
+    cdef Upload *upload = conn.upload
+    cdef size_t direct = min(upload.missing, upload.cursor.left)
+    cdef iovec parts[2]
+    cdef ssize_t n
+    parts[0].iov_base = upload.cursor.at
+    parts[0].iov_len = direct
+    parts[1].iov_base = scratch.buffer
+    parts[1].iov_len = READ_SIZE
+    n = readv(conn.fd, parts, 2)
+    input.at = scratch.buffer
+    input.end = scratch.buffer
+    if n > 0:
+        if <size_t>n > direct:
+            input.end += <size_t>n - direct
+        else:
+            direct = n
+        cursor_skip(scratch.session.context.store, &upload.cursor, direct)
+        upload.missing -= direct
+    return n
+
+
+cdef ssize_t receive_stash(Connection *conn, Scratch *scratch, Input *input) noexcept nogil:
+    """Receive behind a stash too large to be carried: a get line that is still growing."""
+    cdef size_t size = conn.stash_size
+    cdef ssize_t n
+    if size - conn.nstash < READ_SIZE:
+        size = min(<size_t>conn.nstash * 2, <size_t>GET_LINE_MAX) + READ_SIZE
+    if not grow_stash(conn, scratch, size):
+        return -2
+    n = recv(conn.fd, conn.stash + conn.nstash, conn.stash_size - conn.nstash, 0)
+    input.at = conn.stash
+    input.end = conn.stash + conn.nstash + (n if n > 0 else 0)
+    return n
+
+
+cdef ssize_t receive(Connection *conn, Scratch *scratch, Input *input) noexcept nogil:
+    """One receive, behind what is left of the last one. As recv; -2 when there is no memory for it."""
+    cdef ssize_t n
+    if conn.upload != NULL and conn.upload.missing > 0:
+        return receive_value(conn, scratch, input)
+    if conn.nstash > CARRY_MAX:
+        return receive_stash(conn, scratch, input)
+    if conn.nstash > 0:
+        memcpy(scratch.buffer, conn.stash, conn.nstash)
+    n = recv(conn.fd, scratch.buffer + conn.nstash, READ_SIZE, 0)
+    input.at = scratch.buffer
+    input.end = scratch.buffer + conn.nstash + (n if n > 0 else 0)
+    return n
+
+
+cdef bint is_binary(Connection *conn, const Shared *shared, const Input *input) noexcept nogil:
+    """Whether a connection opens with the binary protocol, which is not spoken here."""
+    if conn.began or input.at == input.end:
+        return False
+    conn.began = True
+    return shared.binary_probe and <unsigned char>input.at[0] == BINARY_MAGIC
+
+
+cdef Verdict read_turn(Connection *conn, Scratch *scratch) noexcept nogil:
+    cdef Input input
+    cdef ssize_t n = receive(conn, scratch, &input)
+    if n == -2:
+        return refuse(conn, scratch)
+    if n <= 0:
+        return KEEP if n < 0 and (error_number() == EAGAIN or error_number() == EINTR) else CLOSE
+    count_many(scratch.session.context.counters, BYTES_READ, n)
+    if is_binary(conn, scratch.shared, &input):
+        return CLOSE
+    return finish(conn, scratch, work_through(conn, scratch, &input), &input)
+
+
+cdef Verdict stash_turn(Connection *conn, Scratch *scratch) noexcept nogil:
+    """Go on with what was received before."""
+    cdef Input input
+    input.at = conn.stash
+    input.end = conn.stash + conn.nstash
+    return finish(conn, scratch, work_through(conn, scratch, &input), &input)
+
+
+cdef Verdict write_turn(Connection *conn, Scratch *scratch) noexcept nogil:
+    """The socket is writable: send what is pending, then go on with the requests that waited for it."""
+    cdef Session *session = &scratch.session
+    cdef Sent sent
+    if conn.pending != NULL:
+        sent = pending_send(session.context.store, session.context.counters, conn.pending, conn.fd)
+        if sent != SENT_ALL:
+            return KEEP if sent == SENT_PART else CLOSE
+        free_pending(conn, scratch.shared, session.context.store)
+    if conn.closing:
+        return settle_closing(conn, scratch)
+    return stash_turn(conn, scratch)
+
+
+cdef Verdict conn_turn(Connection *conn, Scratch *scratch, uint32_t events) noexcept nogil:
+    """A turn of the connection, for which epoll reported ``events``."""
+    scratch.served = 0
+    scratch.session.budget = TURN_KEYS
+    if conn.events == EPOLLOUT:
+        # An error or a hang-up shows in the send.
+        return write_turn(conn, scratch)
+    if conn.draining:
+        return drain(conn, scratch)
+    return read_turn(conn, scratch)
+
+
+cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, size_t n) noexcept nogil:
+    """Python's answer to the command that the connection waited with. epoll watches it again already."""
+    scratch.served = 0
+    scratch.session.budget = TURN_KEYS
+    conn.pending = pending_of(reply, n)
+    if conn.pending == NULL:
+        count(scratch.session.context.counters, MALLOC_FAILS)
+        return CLOSE
+    charge(scratch.shared, conn.pending.size)
+    if not watch(conn, scratch, EPOLLOUT):
+        return CLOSE
+    return write_turn(conn, scratch)

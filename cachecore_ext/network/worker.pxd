@@ -1,0 +1,22 @@
+"""A worker: one thread, one epoll, and the connections that were dealt to it."""
+from libc.stdint cimport uint32_t
+
+from cachecore_ext.base.counters cimport CounterSet
+from cachecore_ext.network.admin cimport TicketList
+from cachecore_ext.network.connection cimport Connection, Scratch, Shared
+from cachecore_ext.protocol.session cimport Service
+from cachecore_ext.storage.store cimport Store
+
+cdef struct Worker:
+    # Used by its own thread alone, but for what others put into the inbox.
+    Scratch scratch
+    uint32_t number
+    const uint32_t *stop      # not 0: end; atomic, the engine's
+    TicketList inbox          # answers from Python; its signal also wakes the worker up to see ``stop``
+    TicketList *questions     # to Python
+
+cdef int worker_init(Worker *worker, uint32_t number, Store *store, CounterSet *counters, Service *service,
+                     Shared *shared, TicketList *questions, const uint32_t *stop) noexcept nogil
+cdef void worker_free(Worker *worker) noexcept nogil
+cdef void worker_run(Worker *worker) noexcept nogil
+cdef bint worker_deal(Worker *worker, Connection *conn) noexcept nogil

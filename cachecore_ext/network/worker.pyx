@@ -1,0 +1,125 @@
+"""The worker's loop."""
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+from cachecore_ext.base.atomics cimport add_u32, load_acquire_u32
+from cachecore_ext.base.clock cimport clock_now
+from cachecore_ext.base.counters cimport MALLOC_FAILS, count
+from cachecore_ext.base.linux cimport (
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
+)
+from cachecore_ext.network.admin cimport (
+    Ticket, ticket_free, ticket_new, tickets_await, tickets_free, tickets_init, tickets_put, tickets_take,
+)
+from cachecore_ext.network.connection cimport (
+    ASKED, CARRY_MAX, CLOSE, READ_SIZE, Verdict, conn_answer, conn_free, conn_turn,
+)
+from cachecore_ext.network.transmit cimport output_drop
+from cachecore_ext.protocol.reply cimport OUTPUT_SIZE
+
+cdef enum:
+    EVENTS = 128  # of one epoll_wait
+
+
+cdef int worker_init(Worker *worker, uint32_t number, Store *store, CounterSet *counters, Service *service,
+                     Shared *shared, TicketList *questions, const uint32_t *stop) noexcept nogil:
+    """0, or -1 without memory or descriptors; worker_free in either case."""
+    cdef epoll_event event
+    memset(worker, 0, sizeof(Worker))
+    worker.number = number
+    worker.stop = stop
+    worker.questions = questions
+    worker.scratch.shared = shared
+    worker.scratch.session.context.store = store
+    worker.scratch.session.context.counters = counters
+    worker.scratch.session.service = service
+    worker.inbox.signal = -1
+    worker.scratch.epoll = epoll_create1(EPOLL_CLOEXEC)
+    worker.scratch.buffer = <char *>malloc(CARRY_MAX + READ_SIZE)
+    worker.scratch.session.output.data = <char *>malloc(OUTPUT_SIZE)
+    if (
+        worker.scratch.epoll < 0
+        or worker.scratch.buffer == NULL
+        or worker.scratch.session.output.data == NULL
+        or tickets_init(&worker.inbox, False) != 0
+    ):
+        return -1
+    event.events = EPOLLIN
+    event.data.ptr = NULL  # no connection: the inbox
+    return epoll_ctl(worker.scratch.epoll, EPOLL_CTL_ADD, worker.inbox.signal, &event)
+
+
+cdef void worker_free(Worker *worker) noexcept nogil:
+    if worker.scratch.epoll >= 0:
+        close(worker.scratch.epoll)
+    tickets_free(&worker.inbox)
+    free(worker.scratch.buffer)
+    free(worker.scratch.session.output.data)
+
+
+cdef bint worker_deal(Worker *worker, Connection *conn) noexcept nogil:
+    """Give a connection to the worker, whose it is from here on. For any thread."""
+    cdef epoll_event event
+    event.events = conn.events
+    event.data.ptr = conn
+    return epoll_ctl(worker.scratch.epoll, EPOLL_CTL_ADD, conn.fd, &event) == 0
+
+
+cdef void hang_up(Worker *worker, Connection *conn) noexcept nogil:
+    cdef Shared *shared = worker.scratch.shared
+    cdef int fd = conn.fd
+    output_drop(worker.scratch.session.context.store, &worker.scratch.session.output)
+    shared.by_fd[fd] = NULL
+    conn_free(conn, shared, &worker.scratch.session)
+    close(fd)
+    add_u32(&shared.connections, <uint32_t>-1)
+
+
+cdef void put_question(Worker *worker, Connection *conn) noexcept nogil:
+    """Hand the connection's command to Python; until the answer nobody watches it."""
+    cdef Ticket *ticket = ticket_new(conn, worker.scratch.question, worker.scratch.nquestion)
+    if ticket == NULL:
+        count(worker.scratch.session.context.counters, MALLOC_FAILS)
+        hang_up(worker, conn)
+        return
+    epoll_ctl(worker.scratch.epoll, EPOLL_CTL_DEL, conn.fd, NULL)
+    tickets_put(worker.questions, ticket)
+
+
+cdef void settle(Worker *worker, Connection *conn, Verdict verdict) noexcept nogil:
+    if verdict == CLOSE:
+        hang_up(worker, conn)
+    elif verdict == ASKED:
+        put_question(worker, conn)
+
+
+cdef void take_answers(Worker *worker) noexcept nogil:
+    cdef Ticket *ticket
+    tickets_await(&worker.inbox)
+    ticket = tickets_take(&worker.inbox)
+    while ticket != NULL:
+        if ticket.reply == NULL or not worker_deal(worker, ticket.conn):
+            hang_up(worker, ticket.conn)
+        else:
+            settle(
+                worker, ticket.conn, conn_answer(ticket.conn, &worker.scratch, ticket.reply, ticket.nreply)
+            )
+        ticket_free(ticket)
+        ticket = tickets_take(&worker.inbox)
+
+
+cdef void worker_run(Worker *worker) noexcept nogil:
+    """Serve until told to stop. Never takes the GIL."""
+    cdef epoll_event events[EVENTS]
+    cdef Connection *conn
+    cdef int i, n
+    while load_acquire_u32(worker.stop) == 0:
+        n = epoll_wait(worker.scratch.epoll, events, EVENTS, -1)
+        worker.scratch.session.context.now = clock_now(&worker.scratch.session.context.store.clock)
+        for i in range(n):
+            conn = <Connection *>events[i].data.ptr
+            if conn == NULL:
+                take_answers(worker)
+            else:
+                settle(worker, conn, conn_turn(conn, &worker.scratch, events[i].events))

@@ -1,0 +1,177 @@
+"""The table of commands."""
+from libc.stdint cimport int32_t, uint32_t, uint64_t
+
+from cachecore_ext.base.atomics cimport store_u32
+from cachecore_ext.base.clock cimport clock_advance, clock_freeze, clock_now, clock_resume
+from cachecore_ext.base.numbers cimport parse_i32
+from cachecore_ext.protocol.classic cimport (
+    classic_delete, classic_delta, classic_flush_all, classic_get, classic_prepare, classic_stored, classic_touch,
+)
+from cachecore_ext.protocol.meta cimport (
+    meta_arithmetic, meta_debug, meta_delete, meta_get, meta_prepare, meta_stored,
+)
+from cachecore_ext.protocol.reply cimport reply_text
+from cachecore_ext.protocol.request cimport (
+    CMD_DEBUGTIME, CMD_DECR, CMD_DELETE, CMD_FLUSH_ALL, CMD_GATS, CMD_HANG_UP, CMD_INCR, CMD_MA, CMD_MD, CMD_ME,
+    CMD_MG, CMD_MN, CMD_MS, CMD_QUIT, CMD_REJECT, CMD_STATS, CMD_TOUCH, CMD_VERBOSITY, CMD_VERSION, next_token,
+    request_stores,
+)
+from cachecore_ext.protocol.session cimport ASK, DONE, HANG_UP, QUIT
+from cachecore_ext.base.counters cimport STORE_NO_MEMORY, STORE_TOO_LARGE, count
+from cachecore_ext.storage.store cimport (
+    NO_MEMORY, TOO_LARGE, Context, Put, StoreStatus, store_commit, store_drop_failed, store_put, store_release, store_reserve,
+)
+
+cdef enum:
+    VERBOSITY_MAX = 2
+
+
+# ---- commands with a value
+
+cdef void prepare(Session *session, const Request *request, Put *put) noexcept nogil:
+    if request.command == CMD_MS:
+        meta_prepare(session, request, put)
+    else:
+        classic_prepare(session, request, put)
+
+
+cdef void stored(Session *session, const Request *request, const Put *put, StoreStatus status) noexcept nogil:
+    if status == TOO_LARGE:
+        count(session.context.counters, STORE_TOO_LARGE)
+    elif status == NO_MEMORY:
+        count(session.context.counters, STORE_NO_MEMORY)
+    if request.command == CMD_MS:
+        meta_stored(session, request, put, status)
+    else:
+        classic_stored(session, request, status)
+
+
+cdef void bad_chunk(Session *session, const Request *request) noexcept nogil:
+    if not request.noreply:
+        reply_text(&session.output, b"CLIENT_ERROR bad data chunk\r\n")
+
+
+cdef void store_value(Session *session, Request *request) noexcept nogil:
+    """A storage command whose value is in the buffer."""
+    cdef Put put
+    if not request.value_ended:
+        bad_chunk(session, request)
+        return
+    prepare(session, request, &put)
+    stored(session, request, &put, store_put(
+        &session.context, &put, request.hash, request.key, request.nkey, request.value, request.nvalue
+    ))
+
+
+cdef Item *command_reserve(Session *session, Request *request) noexcept nogil:
+    """An item to receive the value that is still to come. NULL when it cannot be stored: that was answered, and the
+    value has to be skipped."""
+    cdef Item *item = NULL
+    cdef StoreStatus status
+    cdef Put put
+    prepare(session, request, &put)
+    status = store_reserve(&session.context, &put, request.key, request.nkey, request.nvalue, &item)
+    if item == NULL:
+        if put.drop_on_failure:
+            store_drop_failed(&session.context, request.hash, request.key, request.nkey)
+        stored(session, request, &put, status)
+    return item
+
+
+cdef void command_commit(Session *session, Request *request, Item *item, bint ended) noexcept nogil:
+    """The value was received into the item: store it. ``ended``: it was followed by CRLF."""
+    cdef Put put
+    if not ended:
+        store_release(session.context.store, item)
+        bad_chunk(session, request)
+        return
+    prepare(session, request, &put)
+    stored(session, request, &put, store_commit(&session.context, &put, request.hash, item))
+
+
+# ---- commands about the service
+
+cdef void verbosity(Session *session, const Request *request) noexcept nogil:
+    store_u32(&session.service.verbosity, <uint32_t>min(request.number, <uint64_t>VERBOSITY_MAX))
+    if not request.noreply:
+        reply_text(&session.output, b"OK\r\n")
+
+
+cdef bint move_clock(Session *session, const Request *request) noexcept nogil:
+    """debugtime: ``p`` stops the clock, ``r`` lets it go on, a number moves it. False for anything else."""
+    cdef Context *context = &session.context
+    cdef const char *at = request.args
+    cdef const char *token = NULL
+    cdef int32_t seconds = 0
+    cdef size_t n = 0
+    if not next_token(&at, request.args + request.nargs, &token, &n):
+        return False
+    if n == 1 and token[0] == c'p':
+        clock_freeze(&context.store.clock)
+    elif n == 1 and token[0] == c'r':
+        clock_resume(&context.store.clock)
+    elif parse_i32(token, n, &seconds):
+        clock_advance(&context.store.clock, seconds)
+    else:
+        return False
+    context.now = clock_now(&context.store.clock)
+    return True
+
+
+cdef void debugtime(Session *session, const Request *request) noexcept nogil:
+    """Exists only where it was asked for."""
+    if session.service.debug_commands and move_clock(session, request):
+        reply_text(&session.output, b"OK\r\n")
+    else:
+        reply_text(&session.output, b"ERROR\r\n")
+
+
+# ---- the table
+
+cdef Outcome service_command(Session *session, Request *request) noexcept nogil:
+    """The commands that are about no key."""
+    if request.command == CMD_MN:
+        reply_text(&session.output, b"MN\r\n")
+    elif request.command == CMD_REJECT:
+        if not request.noreply:
+            reply_text(&session.output, request.reject)
+    elif request.command == CMD_FLUSH_ALL:
+        classic_flush_all(session, request)
+    elif request.command == CMD_VERSION:
+        reply_text(&session.output, session.service.version_line)
+    elif request.command == CMD_VERBOSITY:
+        verbosity(session, request)
+    elif request.command == CMD_DEBUGTIME:
+        debugtime(session, request)
+    elif request.command == CMD_STATS:
+        return ASK
+    elif request.command == CMD_QUIT:
+        return QUIT
+    else:
+        return HANG_UP
+    return DONE
+
+
+cdef Outcome command_execute(Session *session, Request *request) noexcept nogil:
+    """Run a request whose value, if it has one, is in the buffer. There is room for one reply."""
+    if request.command <= CMD_GATS:
+        return classic_get(session, request)
+    if request_stores(request):
+        store_value(session, request)
+    elif request.command == CMD_MG:
+        meta_get(session, request)
+    elif request.command == CMD_DELETE:
+        classic_delete(session, request)
+    elif request.command == CMD_INCR or request.command == CMD_DECR:
+        classic_delta(session, request)
+    elif request.command == CMD_TOUCH:
+        classic_touch(session, request)
+    elif request.command == CMD_MD:
+        meta_delete(session, request)
+    elif request.command == CMD_MA:
+        meta_arithmetic(session, request)
+    elif request.command == CMD_ME:
+        meta_debug(session, request)
+    else:
+        return service_command(session, request)
+    return DONE

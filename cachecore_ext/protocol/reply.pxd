@@ -1,0 +1,110 @@
+"""What a worker has to send: replies written one behind the other, and values sent from where they lie.
+
+    data      | reply bytes ... | reply bytes ...        | free
+    segments    [0, n) of data    a large item's value     [n, m) of data
+
+Writers do not check for room: whoever runs a request first asks reply_room, which keeps enough for any one reply.
+A worker has one Output and uses it for one connection at a time; what could not be sent is carried away by the
+connection (network/connection).
+"""
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy, strlen
+
+from cachecore_ext.base.numbers cimport format_u64
+from cachecore_ext.protocol.base64 cimport base64_encode
+from cachecore_ext.storage.item cimport ITEM_BINARY, LARGE_MIN, Item, item_key, item_meta, item_nbytes, item_nkey
+from cachecore_ext.storage.item cimport ITEM_LARGE, item_value
+from cachecore_ext.storage.store cimport store_hold_locked
+
+cdef enum:
+    OUTPUT_SIZE = 64 * 1024   # bytes of replies collected before they are sent
+    REPLY_MAX = LARGE_MIN + 1024  # any one reply, with a value that is copied; a line takes less than 1024 bytes
+    SEGMENTS = 32
+    # So many bytes are sent at once: one huge send is slower than several, the client could be reading meanwhile.
+    SEND_AT = 192 * 1024
+
+cdef struct Segment:
+    Item *item        # held until sent; NULL: bytes of ``data``
+    size_t start      # in data, or in the item's value
+    size_t length
+
+cdef struct Output:
+    char *data
+    size_t used
+    size_t sealed     # bytes of data that are in segments already
+    size_t total      # bytes in all segments
+    uint32_t nsegments
+    Segment segments[SEGMENTS]
+
+
+cdef inline bint reply_room(const Output *out) noexcept nogil:
+    """Whether one more reply fits."""
+    return (
+        out.used + REPLY_MAX <= OUTPUT_SIZE
+        and out.nsegments + 3 <= SEGMENTS
+        and out.total < SEND_AT
+    )
+
+
+cdef inline size_t output_size(const Output *out) noexcept nogil:
+    """Bytes collected."""
+    return out.total + (out.used - out.sealed)
+
+
+cdef inline void reply_bytes(Output *out, const char *p, size_t n) noexcept nogil:
+    memcpy(out.data + out.used, p, n)
+    out.used += n
+
+
+cdef inline void reply_text(Output *out, const char *text) noexcept nogil:
+    reply_bytes(out, text, strlen(text))
+
+
+cdef inline void reply_char(Output *out, char c) noexcept nogil:
+    out.data[out.used] = c
+    out.used += 1
+
+
+cdef inline void reply_u64(Output *out, uint64_t value) noexcept nogil:
+    if value < 10:
+        reply_char(out, <char>(c'0' + value))
+    else:
+        out.used += format_u64(out.data + out.used, value)
+
+
+cdef inline void reply_end(Output *out) noexcept nogil:
+    reply_bytes(out, b"\r\n", 2)
+
+
+cdef inline void reply_base64(Output *out, const char *p, size_t n) noexcept nogil:
+    out.used += base64_encode(p, n, out.data + out.used)
+
+
+cdef inline void reply_seal(Output *out) noexcept nogil:
+    """Make a segment of the bytes written since the last one."""
+    cdef Segment *segment = &out.segments[out.nsegments]
+    if out.used > out.sealed:
+        segment.item = NULL
+        segment.start = out.sealed
+        segment.length = out.used - out.sealed
+        out.total += segment.length
+        out.sealed = out.used
+        out.nsegments += 1
+
+
+cdef inline void reply_value_locked(Output *out, Item *item) noexcept nogil:
+    """The value and its line end: copied if small, else the item is held until it is sent."""
+    cdef uint32_t nbytes = item_nbytes(item)
+    cdef Segment *segment
+    if item_meta(item) & ITEM_LARGE:
+        reply_seal(out)
+        store_hold_locked(item)
+        segment = &out.segments[out.nsegments]
+        segment.item = item
+        segment.start = 0
+        segment.length = nbytes
+        out.total += nbytes
+        out.nsegments += 1
+    else:
+        reply_bytes(out, item_value(item), nbytes)
+    reply_end(out)

@@ -1,0 +1,80 @@
+"""From bytes to requests. Knows no socket and no storage, so it can be tested and fuzzed alone.
+
+A request points into the buffer that it was parsed from; nothing is copied but a key that came in base64. What a
+command consumes follows from its bytes alone, never from how they were cut into packets or from what the store says.
+"""
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+cdef enum:
+    LINE_MAX = 2048              # bytes of a command line with its end
+    GET_LINE_MAX = 1024 * 1024   # ... of get, gets, gat and gats
+    VALUE_MAX = 2147483645       # bytes of a value, whatever -I says
+    DECODED_KEY_MAX = 192
+
+cdef enum Parsed:
+    PARSED             # a request; its value may still be missing
+    PARSED_INCOMPLETE  # the line has not ended yet
+    PARSED_TOO_LONG    # the line is longer than may be
+
+cdef enum Command:
+    CMD_GET, CMD_GETS, CMD_GAT, CMD_GATS,
+    CMD_SET, CMD_ADD, CMD_REPLACE, CMD_APPEND, CMD_PREPEND, CMD_CAS, CMD_MS,
+    CMD_DELETE, CMD_INCR, CMD_DECR, CMD_TOUCH,
+    CMD_MG, CMD_MD, CMD_MA, CMD_ME, CMD_MN,
+    CMD_FLUSH_ALL, CMD_VERSION, CMD_VERBOSITY, CMD_STATS, CMD_DEBUGTIME,
+    CMD_QUIT,
+    CMD_REJECT         # not a valid request: answer ``reject``
+    CMD_HANG_UP        # not a client of ours: close without a word
+
+cdef struct Meta:
+    # The flags of a meta command. Which were given says ``seen``, a bit for each letter (meta_has).
+    uint64_t seen
+    int32_t ttl         # T
+    int32_t vivify      # N
+    int32_t recache     # R
+    uint32_t flags      # F
+    uint64_t compare    # C
+    uint64_t explicit   # E
+    uint64_t delta      # D, 1 unless given
+    uint64_t initial    # J
+    char mode           # M's first letter, 0 when not given
+
+cdef struct Request:
+    Command command
+    bint noreply
+    const char *reject       # the reply line, NUL-terminated, with its line end
+    char *line
+    size_t nline             # without the line end
+    size_t consumed          # of the buffer: the line, and the value's block if that is complete
+    uint64_t swallow         # bytes behind the line that are to be skipped: the block of a rejected request
+    const char *key          # the first, for a get
+    uint32_t nkey
+    uint64_t hash            # of the key; filled in by who knows the store's hash
+    char *keys               # get: from the first key on
+    const char *args         # what follows the key (meta: the flags), or the command word (admin)
+    size_t nargs
+    uint32_t flags
+    int64_t exptime          # as given; flush_all's delay
+    uint64_t number          # cas unique, delta of incr and decr, level of verbosity
+    uint32_t nvalue
+    char *value              # NULL while the block is not complete in the buffer
+    bint value_ended         # the block ends in CRLF
+    Meta meta
+    char decoded_key[DECODED_KEY_MAX]
+
+cdef Parsed request_parse(char *data, size_t n, size_t scanned, Request *request) noexcept nogil
+cdef bint next_token(const char **at, const char *end, const char **token, size_t *length) noexcept nogil
+
+
+cdef inline bint request_has_key(const Request *request) noexcept nogil:
+    """Whether the request is about a key, so that its bucket is worth asking for early."""
+    return request.command <= CMD_ME
+
+
+cdef inline bint request_stores(const Request *request) noexcept nogil:
+    """Whether a value's block belongs to the request."""
+    return CMD_SET <= request.command <= CMD_MS
+
+
+cdef inline bint meta_has(const Meta *meta, char letter) noexcept nogil:
+    return (meta.seen >> (letter - c'A')) & 1

@@ -1,0 +1,24 @@
+"""What a worker brings along to run a request: the store as it may use it, the output, and the service's own words."""
+from libc.stdint cimport int64_t, uint32_t
+
+from cachecore_ext.protocol.reply cimport Output
+from cachecore_ext.storage.store cimport Context
+
+cdef struct Service:
+    # One for all workers.
+    char version_line[64]   # the reply to ``version``, NUL-terminated; set once
+    bint debug_commands     # whether debugtime exists; set once
+    uint32_t verbosity      # atomic
+
+cdef struct Session:
+    Context context
+    Output output
+    Service *service
+    int64_t budget          # keys that this connection may still look up before others have their turn
+
+cdef enum Outcome:
+    DONE
+    BLOCKED   # no room, or no budget, for the rest of a get: the request was shortened to that, in place; run it again
+    QUIT      # send what there is, then close
+    HANG_UP   # close now
+    ASK       # a command that Python answers
