@@ -5,7 +5,7 @@ from libc.string cimport memset
 from cachecore_ext.base.clock cimport clock_expiry
 from cachecore_ext.base.counters cimport (
     CLASS_DECR_HITS, CLASS_DELETE_HITS, CLASS_GET_HITS, CLASS_INCR_HITS, CLASS_TOUCH_HITS, CMD_META, DECR_MISSES,
-    DELETE_MISSES, GET_MISSES, INCR_MISSES, TOUCH_MISSES, count, count_class,
+    DELETE_MISSES, GET_MISSES, INCR_MISSES, count, count_class,
 )
 from cachecore_ext.base.numbers cimport format_u64
 from cachecore_ext.protocol.reply cimport (
@@ -138,10 +138,9 @@ cdef void echo_token_locked(Output *out, Item *item, bint won) noexcept nogil:
 
 cdef Item *vivify_locked(Session *session, const Request *request, uint32_t exptime, char *value,
                          uint32_t nbytes) noexcept nogil:
-    """The item that N asks for, where there was none."""
+    """The item that N asks for, where there was none. It does not remember that its key came in base64."""
     cdef Put put
     memset(&put, 0, sizeof(put))
-    put.binary = meta_has(&request.meta, c'b')
     put.exptime = exptime
     put.explicit_cas = request.meta.explicit
     return store_create_locked(
@@ -178,7 +177,7 @@ cdef void meta_get(Session *session, const Request *request) noexcept nogil:
             context.counters, store_class(context.store, item), CLASS_TOUCH_HITS if touching else CLASS_GET_HITS
         )
     else:
-        count(context.counters, TOUCH_MISSES if touching else GET_MISSES)
+        count(context.counters, GET_MISSES)
         created = meta_has(&request.meta, c'N')
         if created:
             item = vivify_locked(session, request, 0, NULL, 0)  # N takes effect at its place among the flags
@@ -221,27 +220,28 @@ cdef void meta_prepare(Session *session, const Request *request, Put *put) noexc
     put.explicit_cas = meta.explicit
 
 
+cdef const char *result_code(StoreStatus status) noexcept nogil:
+    if status == STORED:
+        return b"HD"
+    if status == NOT_STORED:
+        return b"NS"
+    return b"EX" if status == EXISTS else b"NF"
+
+
 cdef void meta_stored(Session *session, const Request *request, const Put *put, StoreStatus status) noexcept nogil:
     cdef Output *out = &session.output
     cdef const char *at = request.args
     cdef const char *token = NULL
     cdef size_t n = 0
-    if status == STORED:
-        if meta_has(&request.meta, c'q'):
-            return
-        reply_text(out, b"HD")
-    elif status == NOT_STORED:
-        reply_text(out, b"NS")
-    elif status == EXISTS:
-        reply_text(out, b"EX")
-    elif status == NOT_FOUND:
-        reply_text(out, b"NF")
-    elif status == TOO_LARGE:
+    if status == STORED and meta_has(&request.meta, c'q'):
+        return
+    if status == TOO_LARGE:
         reply_text(out, b"SERVER_ERROR object too large for cache\r\n")
         return
-    else:
+    if status == NO_MEMORY:
         reply_text(out, b"SERVER_ERROR out of memory storing object\r\n")
         return
+    reply_text(out, result_code(status))
     while next_token(&at, request.args + request.nargs, &token, &n):
         if token[0] == c'c':
             echo_flag(out, c'c', put.cas if status == STORED else 0)
@@ -331,6 +331,7 @@ cdef void apply_locked(Session *session, const Request *request, StoreStatus *st
     cdef Context *context = &session.context
     cdef const Meta *meta = &request.meta
     cdef bint increment = meta.mode != c'D' and meta.mode != c'-'
+    cdef bint created = False
     cdef uint64_t value = meta.initial
     cdef char text[24]
     cdef Item *item = store_find_locked(context, request.hash, request.key, request.nkey)
@@ -339,6 +340,7 @@ cdef void apply_locked(Session *session, const Request *request, StoreStatus *st
         if not meta_has(meta, c'N'):
             status[0] = NOT_FOUND
             return
+        created = True
         item = vivify_locked(session, request, expiry(session, meta.vivify), text, format_u64(text, value))
         status[0] = STORED if item != NULL else NO_MEMORY
     elif meta_has(meta, c'C') and meta.compare != 0 and store_shown_cas(context.store, item) != meta.compare:
@@ -353,7 +355,8 @@ cdef void apply_locked(Session *session, const Request *request, StoreStatus *st
             )
             if meta_has(meta, c'T'):
                 item_set_exptime(item, expiry(session, meta.ttl))
-    if status[0] == STORED and not meta_has(meta, c'q'):
+    # q hides what is to be expected, and that there was no item is not.
+    if status[0] == STORED and (created or not meta_has(meta, c'q')):
         reply_number_locked(session, request, item, value)
 
 

@@ -676,13 +676,14 @@ cdef void store_flush(Context *context, int64_t delay) noexcept nogil:
     """
     cdef Store *store = context.store
     lock_acquire(&store.flush_lock)
-    if store.flush_pending != 0 and store.flush_pending <= context.now:
-        store_u32(&store.flush_fired, store.flush_pending)
     if delay > 0:
+        if store.flush_pending != 0 and store.flush_pending <= context.now:
+            store_u32(&store.flush_fired, store.flush_pending)
         store_u32(&store.flush_pending, clock_expiry(&store.clock, context.now, delay) - 1)
         store_u32(&store.flush_shown, store.flush_pending)
     else:
         store_u32(&store.flush_pending, 0)
+        store_u32(&store.flush_fired, 0)
         store_u32(&store.flush_shown, context.now)
         store_u32(&store.explicit_gone, max(context.now, store.explicit_stamp))
         store_u32(&store.explicit_stamp, store.explicit_gone + 1)

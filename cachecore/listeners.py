@@ -1,0 +1,210 @@
+"""The listening sockets of a server: which addresses its settings mean, how they are opened and closed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from .errors import StartError
+from .settings import LOOPBACK, Settings
+
+#: Host and port of a TCP listener, or the path of a UNIX socket.
+Address = tuple[str, int] | str
+
+#: An address that this machine does not have; harmless as long as its name or list means another one, too.
+_ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+#: How often a free port is looked for that every address of a server can have.
+_EPHEMERAL_ATTEMPTS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """An open listening socket; whoever holds it closes it."""
+
+    socket: socket.socket
+    address: Address
+    inode: tuple[int, int] | None = None  # of the UNIX socket's file
+
+    def close(self) -> None:
+        """Close the socket, and remove the UNIX socket's file if it is still this one's."""
+        self.socket.close()
+        if isinstance(self.address, str):
+            with contextlib.suppress(OSError):
+                if _inode(self.address) == self.inode:
+                    Path(self.address).unlink()
+
+
+class _Interface(NamedTuple):
+    """One thing to listen on: at least one of its socket addresses has to be there."""
+
+    label: str  # for messages
+    addresses: list[tuple[int, tuple[Any, ...]]]  # family and socket address; port 0 is any free one
+
+
+def show_address(address: Address) -> str:
+    """An address as ``-l`` or ``-s`` would take it."""
+    if isinstance(address, str):
+        return address
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def open_listeners(settings: Settings) -> list[Listener]:
+    """Bind and listen, non-blocking, on all that the settings name; if one fails, nothing stays open.
+
+    Raises:
+        StartError: an address is not one, is not this machine's or is in use (exit status 71).
+    """
+    if settings.unix_socket is not None:
+        return [_open_unix(settings.unix_socket, settings.unix_mask, settings.listen_backlog)]
+    if settings.port == 0:
+        return []
+    interfaces = _interfaces(settings)
+    for _ in range(_EPHEMERAL_ATTEMPTS - 1):
+        with contextlib.suppress(_PortTakenError):
+            return _open_tcp(interfaces, settings.listen_backlog)
+    return _open_tcp(interfaces, settings.listen_backlog)
+
+
+def close_listeners(listeners: Iterable[Listener]) -> None:
+    """Close every one of them."""
+    for listener in listeners:
+        listener.close()
+
+
+class _PortTakenError(StartError):
+    """The free port of the first address is in use at another one; another free port may do."""
+
+
+def _interfaces(settings: Settings) -> list[_Interface]:
+    port = max(settings.port, 0)
+    if settings.listen:
+        return [_resolve(text, port) for text in settings.listen]
+    found = [address for host in LOOPBACK for address in _addresses(host, port)]
+    return [_Interface(f"TCP port {settings.port}", found)]
+
+
+def _resolve(text: str, port: int) -> _Interface:
+    """The socket addresses that one item of ``-l`` means."""
+    label = f"one of interface(s) {text}"
+    host, given = _split(text)
+    if given is not None:
+        if not (given.isascii() and given.isdecimal() and int(given) <= 65535):
+            raise StartError(f'failed to listen on {label}: Invalid port number: "{given}"')
+        port = int(given)
+    try:
+        return _Interface(label, _addresses(None if host == "*" else host, port))
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "Name or service not known"
+        raise StartError(f"failed to listen on {label}: {reason}") from error
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """Host and port of ``host``, ``host:port``, ``[v6]``, ``[v6]:port`` or a bare IPv6 address."""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if bracket and (rest == "" or rest.startswith(":")):
+            return host, rest[1:] or None
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+        return host, port
+    return text, None
+
+
+def _addresses(host: str | None, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    families = (socket.AF_INET, socket.AF_INET6)  # IPv4 first, so that it is the server's first address
+    return [(family, entry[4]) for family in families for entry in found if entry[0] == family]
+
+
+def _open_tcp(interfaces: list[_Interface], backlog: int) -> list[Listener]:
+    opened: list[Listener] = []
+    free_port = 0  # one for all, once the system has chosen it
+    try:
+        for label, addresses in interfaces:
+            absent: OSError | None = None
+            before = len(opened)
+            for family, (host, port, *rest) in addresses:
+                try:
+                    listener = _listen_tcp(family, (host, port or free_port, *rest), backlog)
+                except OSError as error:
+                    if error.errno not in _ABSENT:
+                        taken = error.errno == errno.EADDRINUSE and port == 0
+                        raise _refused(label, error, _PortTakenError if taken else StartError) from error
+                    absent = error
+                else:
+                    opened.append(listener)
+                    free_port = free_port if port else listener.socket.getsockname()[1]
+            if absent is not None and len(opened) == before:
+                raise _refused(label, absent) from absent
+    except BaseException:
+        close_listeners(opened)
+        raise
+    return opened
+
+
+def _listen_tcp(family: int, address: tuple[Any, ...], backlog: int) -> Listener:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
+        )  # this and the next: accepted sockets inherit
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(backlog)
+        sock.setblocking(False)
+        return Listener(sock, sock.getsockname()[:2])
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _open_unix(path: str, mask: int, backlog: int) -> Listener:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bound = False
+    try:
+        _remove_stale(path)
+        sock.bind(path)
+        bound = True
+        Path(path).chmod(mask)  # before listen: until then nobody can connect
+        sock.listen(backlog)
+        sock.setblocking(False)
+        return Listener(sock, path, _inode(path))
+    except OSError as error:
+        sock.close()
+        if bound:
+            Path(path).unlink(missing_ok=True)
+        raise _refused(f"UNIX socket: {path}", error) from error
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket that a dead server left behind; no other kind of file, no living server's socket."""
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(path) == errno.ECONNREFUSED:
+            Path(path).unlink()
+
+
+def _refused(label: str, error: OSError, kind: type[StartError] = StartError) -> StartError:
+    return kind(f"failed to listen on {label}: {error.strerror or error}")
+
+
+def _inode(path: str) -> tuple[int, int]:
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino

@@ -1,0 +1,224 @@
+"""A server inside this process: listening sockets, an engine, and the threads that the engine is given."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from . import stats
+from .errors import EXIT_FAILURE, StartError
+from .listeners import Address, Listener, close_listeners, open_listeners
+from .settings import MEBIBYTE, Settings
+from .version import MEMCACHED_VERSION, package_version
+
+if TYPE_CHECKING:
+    from cachecore_ext.engine import Engine
+
+_RENDERING_FAILED: Final = b"SERVER_ERROR internal error, see the server's log\r\n"
+
+
+def create_engine(settings: Settings) -> Engine:
+    """A data plane for these settings.
+
+    Raises:
+        MemoryError: the address space for ``memory_limit`` cannot be had.
+        ValueError: the data plane does not go as far as an option does.
+    """
+    from cachecore_ext.engine import Engine  # not needed for -h, -V and wrong options
+
+    return Engine(
+        memory_limit=settings.memory_limit * MEBIBYTE,
+        item_size_max=settings.max_item_size,
+        threads=settings.threads,
+        max_connections=settings.conn_limit,
+        growth_factor=settings.slab_growth_factor,
+        chunk_size_min=settings.slab_min_size,
+        evictions=not settings.disable_evictions,
+        use_cas=not settings.disable_cas,
+        reqs_per_event=settings.max_reqs_per_event,
+        binary_probe=True,
+        debug_commands=settings.debug_commands,
+        verbosity=settings.verbose,
+        version=MEMCACHED_VERSION,
+    )
+
+
+def preload() -> None:
+    """Import what a server imports late: after ``-u`` it may not be able to read Python's files any more."""
+    for module in ("cachecore_ext.engine", "encodings.idna", "logging"):
+        import_module(module)
+    package_version()
+
+
+class Clock:
+    """A running server's clock, which expiry goes by; tests move it instead of sleeping."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def now(self) -> int:
+        """The time by this clock, in Unix seconds."""
+        return self._engine.started + self._engine.clock_now()
+
+    def advance(self, seconds: int) -> None:
+        """Move the clock by so many seconds, backwards if negative; a frozen clock stays frozen."""
+        self._engine.clock_advance(seconds)
+
+    def freeze(self) -> None:
+        """Let the clock stand still until ``resume``."""
+        self._engine.clock_freeze()
+
+    def resume(self) -> None:
+        """Let the clock go on from where it stands."""
+        self._engine.clock_resume()
+
+
+class Server:
+    """A cache server in this process, serving from threads that never take the GIL.
+
+    ``Server(threads=2, memory_limit=64)`` takes the options of ``Settings`` as keywords, ``Server(settings)``
+    takes them ready-made. As a keyword, ``port=0`` means any free port; see ``address`` for which it became.
+
+    It starts with ``start`` or ``with``; stopped, it may be started again, empty. Signals, the process's user
+    and its limits are left alone.
+
+    Raises:
+        SettingsError: an option has a wrong value.
+        TypeError: there is no option of that name, or both settings and options are given.
+    """
+
+    def __init__(self, settings: Settings | None = None, /, **options: Any) -> None:
+        if settings is None:
+            if options.get("port") == 0:
+                options["port"] = -1
+            settings = Settings(**options)
+        elif options:
+            raise TypeError("Server takes either settings or options")
+        #: The settings, as given.
+        self.settings: Final = settings
+        self._lifecycle = threading.Lock()
+        self._stopped = threading.Event()
+        self._stopped.set()
+        self._listeners: list[Listener] = []
+        self._threads: list[threading.Thread] = []
+        self._engine: Engine | None = None
+
+    def start(self) -> Self:
+        """Listen and serve; return once clients can connect.
+
+        Raises:
+            StartError: an address cannot be listened on (exit status 71), or memory or threads are lacking
+                (1); nothing is left behind.
+            RuntimeError: it has been started already.
+        """
+        with self._lifecycle:
+            if self._engine is not None:
+                raise RuntimeError("the server has been started already")
+            try:
+                self._start()
+            except BaseException:
+                self._release()
+                raise
+            self._stopped.clear()
+            atexit.register(self.stop)
+        return self
+
+    def stop(self) -> None:
+        """Close every connection, end every thread and free everything; a no-op unless started."""
+        with self._lifecycle:
+            atexit.unregister(self.stop)
+            self._release()
+            self._stopped.set()
+
+    def wait(self) -> None:
+        """Block until the server is stopped, by another thread."""
+        self._stopped.wait()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """The open listening sockets, which stay the server's; empty unless it runs."""
+        return tuple(self._listeners)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where it listens: (host, port) of every TCP listener, or the path of the UNIX socket."""
+        return [listener.address for listener in self._listeners]
+
+    @property
+    def address(self) -> Address:
+        """The first of ``addresses``. Raises RuntimeError if there is none."""
+        if not self._listeners:
+            raise RuntimeError("the server does not listen: not started, or without an address")
+        return self._listeners[0].address
+
+    @property
+    def clock(self) -> Clock:
+        """The server's clock. Raises RuntimeError unless the server runs."""
+        return Clock(self._running())
+
+    def stats(self) -> dict[str, stats.Value]:
+        """The fields of the command ``stats``, numbers as int. Raises RuntimeError unless the server runs."""
+        return stats.general(self._running(), self.settings)
+
+    def _running(self) -> Engine:
+        if self._engine is None:
+            raise RuntimeError("the server is not running")
+        return self._engine
+
+    def _start(self) -> None:
+        self._listeners = open_listeners(self.settings)
+        try:
+            engine = self._engine = create_engine(self.settings)
+        except (MemoryError, ValueError) as error:
+            raise StartError(f"failed to start the engine: {error}", EXIT_FAILURE) from error
+        for listener in self._listeners:
+            engine.add_listener(listener.socket.fileno())
+        try:
+            self._spawn("admin", partial(_serve_admin, engine, self.settings))
+            for index in range(self.settings.threads):
+                self._spawn(f"worker-{index}", partial(engine.run_worker, index))
+            self._spawn("acceptor", engine.run_acceptor)
+        except RuntimeError as error:
+            raise StartError(f"failed to start the threads: {error}", EXIT_FAILURE) from error
+
+    def _spawn(self, name: str, body: Callable[[], None]) -> None:
+        thread = threading.Thread(target=body, name=f"cachecore-{name}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _release(self) -> None:
+        """Undo as much of ``_start`` as has been done."""
+        if self._engine is not None:
+            self._engine.stop()
+            for thread in self._threads:
+                thread.join()
+            self._engine.close()
+        close_listeners(self._listeners)
+        self._listeners, self._threads, self._engine = [], [], None
+
+
+def _serve_admin(engine: Engine, settings: Settings) -> None:
+    """Answer the commands that the data plane leaves to Python, until the engine stops."""
+    while (request := engine.next_admin()) is not None:
+        try:
+            reply = stats.answer(engine, settings, request.line)
+        except Exception:
+            import logging  # only now: most servers never need it
+
+            logging.getLogger("cachecore").exception("rendering the answer to %r failed", request.line)
+            reply = _RENDERING_FAILED
+        engine.answer_admin(request.token, reply)

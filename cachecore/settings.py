@@ -1,0 +1,219 @@
+"""Every option of cachecore, one row each; command line, ``-h``, ``stats settings``, README's table follow.
+
+Names, defaults, ranges, messages and exit statuses are memcached's unless a row's help says otherwise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from .errors import EXIT_FAILURE, SettingsError
+from .options import Option, level, octal, option, ratio_above, rows, size, switch, whole, word_list, words
+
+MEBIBYTE: Final = 1 << 20
+
+#: Where a server listens that was told nothing: on this machine only.
+LOOPBACK: Final = ("127.0.0.1", "::1")
+
+#: The largest piece that a value is stored in, in bytes; ``max_item_size`` is a multiple of it.
+SLAB_CHUNK_MAX: Final = 512 * 1024
+
+_INT_MAX: Final = (1 << 31) - 1
+_PORT: Final = "ERROR: Invalid port number"
+
+
+def _null(value: str | None) -> str:
+    return "NULL" if value is None else value
+
+
+def _yes_unless(value: bool) -> str:
+    return "no" if value else "yes"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How a server is set up: keyword options with memcached's long names and defaults, checked when built.
+
+    Sizes are bytes, except ``memory_limit`` in MiB. ``listen`` holds addresses as ``-l`` takes them; a list
+    or one text is fine, too. ``user`` and ``pidfile`` concern the process: only the daemon acts on them.
+
+    Raises:
+        SettingsError: a value has the wrong type, is out of its range or does not go with another one.
+        TypeError: there is no option of that name.
+    """
+
+    port: int = option(
+        "p",
+        "num",
+        11211,
+        whole(-1, 65535, _PORT),
+        "TCP port to listen on; -1 picks a free one, 0 means no TCP",
+        stats={"tcpport": int},
+    )
+    udp_port: int = option(
+        "U",
+        "num",
+        0,
+        whole(0, 0, "UDP is not available in this version, only -U 0 (off) is"),
+        "UDP port to listen on; only 0 (off) in this version",
+        stats={"udpport": int},
+    )
+    unix_socket: str | None = option(
+        "s",
+        "file",
+        None,
+        words("The path of the UNIX socket must not be empty"),
+        "UNIX socket to listen on (disables network support)",
+        stats={"domain_socket": _null},
+    )
+    unix_mask: int = option(
+        "a",
+        "mask",
+        0o700,
+        octal(0, 0o777, "The access mask must be an octal number from 0 to 777"),
+        "access mask for the UNIX socket, in octal",
+        shown="700",
+        stats={"umask": "{:o}".format},
+    )
+    listen: tuple[str, ...] = option(
+        "l",
+        "addr",
+        (),
+        word_list(",;", "The address to listen on must not be empty"),
+        "address to listen on: host, host:port, [IPv6]:port or * for every interface; "
+        "lists with commas, or give the option again",
+        shown="127.0.0.1 and ::1",
+        stats={"inter": lambda value: ",".join(value or LOOPBACK)},
+    )
+    user: str | None = option(
+        "u",
+        "user",
+        None,
+        words("The user must not be empty"),
+        "assume the identity of this user (only when run as root)",
+    )
+    memory_limit: int = option(
+        "m",
+        "num",
+        64,
+        whole(1, 1_000_000_000, "The memory limit must be a number of megabytes, at least 1"),
+        "item memory in megabytes",
+        stats={"maxbytes": lambda value: value * MEBIBYTE},
+    )
+    disable_evictions: bool = option(
+        "M",
+        "",
+        False,
+        switch(),
+        "return an error when memory is exhausted instead of evicting",
+        stats={"evictions": lambda value: "off" if value else "on"},
+    )
+    conn_limit: int = option(
+        "c",
+        "num",
+        1024,
+        whole(1, _INT_MAX, "Maximum connections must be greater than 0", EXIT_FAILURE),
+        "max simultaneous client connections",
+        stats={"maxconns": int},
+    )
+    verbose: int = option(
+        "v",
+        "",
+        0,
+        level("The verbosity must be a number from 0 on"),
+        "say more on stderr: settings and farewell; -vv: every listener too",
+        shown="",
+    )
+    pidfile: str | None = option(
+        "P",
+        "file",
+        None,
+        words("The path of the pid file must not be empty"),
+        "save the process id in this file",
+    )
+    slab_growth_factor: float | None = option(
+        "f",
+        "num",
+        None,
+        ratio_above(1.0, "Factor must be greater than 1", EXIT_FAILURE),
+        "chunk size growth factor",
+        shown="1.25, finer below 256 bytes",
+        stats={"growth_factor": lambda value: f"{1.25 if value is None else value:.2f}"},
+    )
+    slab_min_size: int = option(
+        "n",
+        "bytes",
+        48,
+        whole(1, _INT_MAX, "Chunk size must be greater than 0", EXIT_FAILURE),
+        "min space used for key, value and flags",
+        stats={"chunk_size": int},
+    )
+    threads: int = option(
+        "t",
+        "num",
+        4,
+        whole(1, _INT_MAX, "Number of threads must be greater than 0", EXIT_FAILURE),
+        "number of worker threads",
+        stats={"num_threads": int, "num_threads_per_udp": int},
+    )
+    max_reqs_per_event: int = option(
+        "R",
+        "num",
+        20,
+        whole(1, _INT_MAX, "Number of requests per event must be greater than 0", EXIT_FAILURE),
+        "requests of one connection served before the next connection has its turn",
+        stats={"reqs_per_event": int},
+    )
+    disable_cas: bool = option(
+        "C",
+        "",
+        False,
+        switch(),
+        "disable use of CAS",
+        stats={"cas_enabled": _yes_unless},
+    )
+    listen_backlog: int = option(
+        "b",
+        "num",
+        1024,
+        whole(0, _INT_MAX, "The backlog must be a number from 0 on"),
+        "backlog queue limit",
+        stats={"tcp_backlog": int},
+    )
+    max_item_size: int = option(
+        "I",
+        "size",
+        MEBIBYTE,
+        size(1024, 1 << 30, "Item max size must be from 1024 bytes to 1024m"),
+        "max item size, with a suffix k or m; a multiple of 512k, at most 1024m and half of -m",
+        shown="1m",
+        stats={"item_size_max": int},
+    )
+    debug_commands: bool = option(
+        "",
+        "",
+        False,
+        switch(),
+        "enable the command debugtime, which moves the server's clock (not in memcached)",
+    )
+
+    def __post_init__(self) -> None:
+        for row in OPTIONS:
+            value = getattr(self, row.name)
+            object.__setattr__(self, row.name, row.checked(value, f"{row.name}={value!r}"))
+        if self.max_item_size > self.memory_limit * MEBIBYTE // 2:
+            raise SettingsError("Cannot set item size limit higher than 1/2 of memory max.")
+        if self.max_item_size % SLAB_CHUNK_MAX:
+            raise SettingsError(
+                f"-I (item_size_max: {self.max_item_size}) must be evenly divisible by "
+                f"slab_chunk_max (bytes: {SLAB_CHUNK_MAX})"
+            )
+
+    def stats(self) -> dict[str, int | str]:
+        """The fields of ``stats settings`` that come from options, by their names there."""
+        return {name: show(getattr(self, row.name)) for row in OPTIONS for name, show in row.stats.items()}
+
+
+#: The rows, in the order of ``-h``.
+OPTIONS: Final[tuple[Option, ...]] = rows(Settings)

@@ -1,0 +1,314 @@
+"""The daemon as its user meets it: what it prints, how it ends, what it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pwd
+import resource
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cachecore.cli import main, say
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Daemon:
+    """``python -m cachecore`` with these words, from when it says where it listens."""
+
+    def __init__(self, *words: str, **environment: str) -> None:
+        path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cachecore", *words],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path, **environment},
+            cwd="/",
+        )
+        self.said: list[str] = []
+        for line in self.stderr:
+            self.said.append(line.rstrip("\n"))
+            if line.startswith("cachecore is listening on"):
+                break
+
+    @property
+    def stderr(self) -> io.TextIOBase:
+        assert self.process.stderr is not None
+        return self.process.stderr
+
+    @property
+    def port(self) -> int:
+        return int(self.said[-1].split(" (")[0].rpartition(":")[2])
+
+    def end(self, number: signal.Signals) -> tuple[int, list[str]]:
+        """Its exit status after this signal, and what it said after it had started."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> tuple[int, list[str]]:
+        rest = self.stderr.read().splitlines()
+        return self.process.wait(timeout=20), rest
+
+
+@contextlib.contextmanager
+def daemon(*words: str, **environment: str) -> Iterator[Daemon]:
+    running = Daemon(*words, **environment)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.communicate()
+
+
+def failing(*words: str) -> tuple[int, list[str]]:
+    """Exit status and stderr of a daemon that does not come to serve."""
+    with daemon(*words) as running:
+        return running.wait()[0], running.said
+
+
+# Without serving
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help", "-V", "--version", "-i", "--license"])
+def test_the_first_line_names_memcached_and_the_second_cachecore(capsys, flag):
+    assert main([flag]) == 0
+    out, err = capsys.readouterr()
+    first, second, *_ = out.splitlines()
+    assert first == "memcached 1.6.45"
+    assert second.startswith("cachecore ")
+    assert err == ""
+
+
+def test_what_they_print(capsys):
+    main(["-h"])
+    assert "--memory-limit=<num>" in capsys.readouterr().out
+    main(["-i"])
+    assert "MIT License" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["-p", "70000"], 64, "ERROR: Invalid port number (-p 70000)\n"),
+        (["-c", "0"], 1, "Maximum connections must be greater than 0 (-c 0)\n"),
+        (["-d"], 64, "-d is not available in this version of cachecore\n"),
+        (["-q"], 1, 'Illegal argument "-q"\noption -q not recognized; see cachecore -h\n'),
+    ],
+)
+def test_a_wrong_option(capsys, words, status, message):
+    assert main(words) == status
+    assert capsys.readouterr() == ("", message)
+
+
+def test_the_process_takes_its_own_words():
+    done = subprocess.run(
+        [sys.executable, "-m", "cachecore", "-p", "70000"], cwd=ROOT, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (64, b"")
+    assert done.stderr == b"ERROR: Invalid port number (-p 70000)\n"
+
+
+def test_say_needs_no_stderr(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    say("nobody hears")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb", buffering=0) as broken:
+        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(broken, write_through=True))
+        say("nobody hears")
+        sys.stderr.detach()
+
+
+# Starting and ending
+
+
+def test_it_says_where_it_listens_and_how_to_open_it():
+    with daemon("-p", "-1", "-u", pwd.getpwuid(os.getuid()).pw_name) as running:
+        port = running.port
+        assert running.said == [
+            f"cachecore is listening on 127.0.0.1:{port} and [::1]:{port} "
+            "(this machine only; -l 0.0.0.0, -l :: or -l '*' opens it)"
+        ]
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port)).close()
+
+
+def test_an_address_of_the_user_s_choice_needs_no_hint():
+    with daemon("-p", "-1", "-l", "127.0.0.1") as running:
+        assert running.said[-1] == f"cachecore is listening on 127.0.0.1:{running.port}"
+
+
+def test_no_tcp_and_no_unix_socket():
+    with daemon("-p", "0") as running:
+        assert running.said[-1] == "cachecore is listening on no address: -p 0 and no -s"
+        assert running.end(signal.SIGTERM) == (0, [])
+
+
+def test_words_of_no_option_are_named():
+    with daemon("-p", "-1", "11211") as running:
+        assert running.said[0] == 'ignored "11211", which belongs to no option'
+
+
+def test_more_with_v_and_each_listener_with_vv():
+    with daemon("-vvp", "-1") as running:
+        lines = [running.stderr.readline() for _ in range(3)]
+        assert lines[0] == "memory 64 MB, items up to 1048576 bytes, 4 threads, 1024 connections\n"
+        for line in lines[1:]:
+            assert line.startswith("<")
+            assert " server listening (auto-negotiate) on " in line
+            assert line.endswith(f":{running.port}\n")
+
+
+def test_many_threads_are_warned_about():
+    with daemon("-p", "-1", "-t", "65") as running:
+        assert "WARNING: Setting a high number of worker threads is not recommended." in running.said
+    with daemon("-p", "-1", "-t", "64") as running:
+        assert not [line for line in running.said if "WARNING" in line]
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "farewell"),
+    [
+        (signal.SIGINT, [], []),
+        (signal.SIGTERM, [], []),
+        (
+            signal.SIGTERM,
+            ["-v"],
+            ["memory 64 MB, items up to 1048576 bytes, 4 threads, 1024 connections", "Exiting normally"],
+        ),
+        (signal.SIGUSR1, [], ["Gracefully stopping"]),
+    ],
+)
+def test_a_signal_ends_it_at_once(number, words, farewell):
+    with (
+        daemon("-p", "-1", *words) as running,
+        socket.create_connection(("127.0.0.1", running.port)) as client,
+    ):
+        begin = time.monotonic()
+        assert running.end(number) == (0, farewell)
+        assert time.monotonic() - begin < 1
+        client.settimeout(10)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+
+
+def test_hangups_do_not_end_it():
+    with daemon("-p", "-1") as running:
+        running.process.send_signal(signal.SIGHUP)
+        running.process.send_signal(signal.SIGPIPE)
+        socket.create_connection(("127.0.0.1", running.port)).close()
+        assert running.end(signal.SIGINT)[0] == 0
+
+
+def test_a_second_signal_while_stopping_is_no_traceback():
+    with daemon("-p", "-1") as running:
+        running.process.send_signal(signal.SIGSTOP)
+        running.process.send_signal(signal.SIGTERM)
+        running.process.send_signal(signal.SIGINT)
+        assert running.end(signal.SIGCONT) == (0, [])
+
+
+def test_it_serves_well_within_half_a_second():
+    taken = []
+    for _ in range(5):
+        begin = time.monotonic()
+        with daemon("-p", "-1"):
+            taken.append(time.monotonic() - begin)
+    assert min(taken) < 0.5
+
+
+def test_signals_are_as_before_when_a_start_fails():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGPIPE)}
+    try:
+        assert main(["-l", "127.0.0.1:x"]) == 71
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+# What the system refuses
+
+
+def test_a_second_start_on_the_same_port():
+    with daemon("-p", "-1") as first:
+        port = first.port
+        status, said = failing("-p", str(port))
+        assert (status, said[-1]) == (71, f"failed to listen on TCP port {port}: Address already in use")
+        status, said = failing("-l", f"127.0.0.1:{port}")
+        assert status == 71
+        assert said[-1] == (
+            f"failed to listen on one of interface(s) 127.0.0.1:{port}: Address already in use"
+        )
+
+
+def test_a_wrong_address():
+    status, said = failing("-l", "127.0.0.1:nonsense")
+    assert status == 71
+    assert said[-1] == (
+        'failed to listen on one of interface(s) 127.0.0.1:nonsense: Invalid port number: "nonsense"'
+    )
+
+
+def test_more_memory_than_there_can_be():
+    status, said = failing("-m", "1000000000", "-p", "-1")
+    assert status == 1
+    assert said[-1].startswith("failed to start the engine: ")
+
+
+# Files
+
+
+def test_the_pid_file_stays(tmp_path):
+    path = tmp_path / "pid"
+    with daemon("-p", "-1", "-P", str(path)) as running:
+        assert path.read_text() == f"{running.process.pid}\n"
+        running.end(signal.SIGTERM)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pid"]
+
+
+def test_the_port_file(tmp_path):
+    path = tmp_path / "ports"
+    with daemon("-p", "-1", MEMCACHED_PORT_FILENAME=str(path)) as running:
+        assert path.read_text() == f"TCP INET: {running.port}\nTCP INET6: {running.port}\n"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["ports"]
+
+
+def test_files_that_cannot_be_written_end_nothing(tmp_path):
+    lost = tmp_path / "no" / "where"
+    with daemon("-p", "-1", "-P", str(lost), MEMCACHED_PORT_FILENAME=str(lost)) as running:
+        assert running.said[-3:-1] == [
+            f'Failed to open "{lost}.lck": No such file or directory',
+            f"Could not open the pid file {lost}.tmp for writing: No such file or directory",
+        ]
+        assert running.end(signal.SIGTERM)[0] == 0
+
+
+def test_a_unix_socket(tmp_path):
+    path, ports = tmp_path / "socket", tmp_path / "ports"
+    with daemon("-s", str(path), "-a", "770", MEMCACHED_PORT_FILENAME=str(ports)) as running:
+        assert running.said[-1] == f"cachecore is listening on {path}"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o770
+        status, said = failing("-s", str(path))
+        assert status == 71
+        assert said[-1] == f"failed to listen on UNIX socket: {path}: Address already in use"
+        assert running.end(signal.SIGTERM)[0] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_limit_is_the_daemon_s():
+    with daemon("-p", "-1", "-c", "3000") as running:
+        soft, _ = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
+        assert soft >= 3052

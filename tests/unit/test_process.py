@@ -1,0 +1,130 @@
+"""The daemon's user, its limits and its files."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import resource
+
+import pytest
+
+from cachecore import StartError, cli, process
+from cachecore.cli import main
+from cachecore.settings import Settings
+
+# Its user
+
+
+class Identity:
+    """The process's user, as a test wants it; what would be changed is written down."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, uid: int) -> None:
+        self.changes: list[tuple[object, ...]] = []
+        for name in ("getuid", "geteuid"):
+            monkeypatch.setattr(os, name, lambda: uid)
+        for name in ("initgroups", "setgid", "setuid"):
+            monkeypatch.setattr(os, name, lambda *values, name=name: self.changes.append((name, *values)))
+
+
+def test_root_becomes_the_user(monkeypatch):
+    identity = Identity(monkeypatch, 0)
+    nobody = pwd.getpwnam("nobody")
+    process.drop_privileges("nobody")
+    assert identity.changes == [
+        ("initgroups", "nobody", nobody.pw_gid),
+        ("setgid", nobody.pw_gid),
+        ("setuid", nobody.pw_uid),
+    ]
+
+
+def test_who_is_not_root_stays_who_it_is(monkeypatch):
+    identity = Identity(monkeypatch, 1000)
+    process.drop_privileges("no such user")
+    assert identity.changes == []
+
+
+def test_an_unknown_user(monkeypatch, capsys):
+    Identity(monkeypatch, 0)
+    monkeypatch.setattr(cli, "preload", lambda: None)
+    assert main(["-u", "no such user", "-p", "-1"]) == 67
+    assert capsys.readouterr().err == "can't find the user no such user to switch to\n"
+
+
+def test_a_user_that_cannot_be_had(monkeypatch):
+    Identity(monkeypatch, 0)
+
+    def refuse(_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setuid", refuse)
+    with pytest.raises(StartError, match="failed to assume identity of user nobody: Operation not") as caught:
+        process.drop_privileges("nobody")
+    assert caught.value.exit_status == 71
+
+
+@pytest.mark.parametrize(("uid", "said"), [(0, True), (1000, False)])
+def test_root_without_a_user_is_told(monkeypatch, capsys, uid, said):
+    Identity(monkeypatch, uid)
+    main(["-l", "127.0.0.1:x"])
+    assert ("running as root; -u <user>" in capsys.readouterr().err) is said
+
+
+# Its limits
+
+
+class Limits:
+    """The limit of open files, as a test wants it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, may_raise: bool) -> None:
+        self.now = (soft, hard)
+
+        def change(_: int, wanted: tuple[int, int]) -> None:
+            if wanted[1] > hard and not may_raise:
+                raise ValueError("not allowed to raise maximum limit")
+            self.now = wanted
+
+        monkeypatch.setattr(resource, "getrlimit", lambda _: self.now)
+        monkeypatch.setattr(resource, "setrlimit", change)
+
+
+INFINITE = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "may_raise", "expected"),
+    [
+        (1024, 4096, False, (1076, 4096)),
+        (1024, INFINITE, False, (1076, INFINITE)),
+        (2000, 4096, False, (2000, 4096)),
+        (INFINITE, INFINITE, False, (INFINITE, INFINITE)),
+        (256, 1060, True, (1076, 1076)),
+        (256, 1060, False, (1060, 1060)),
+        (256, 1024, False, (1024, 1024)),
+    ],
+)
+def test_the_limit_of_open_files(monkeypatch, soft, hard, may_raise, expected):
+    limits = Limits(monkeypatch, soft, hard, may_raise)
+    process.raise_descriptor_limit(Settings())
+    assert limits.now == expected
+
+
+def test_a_limit_that_is_too_low(monkeypatch, capsys):
+    Limits(monkeypatch, 256, 1023, False)
+    assert main(["-p", "-1"]) == 71
+    assert capsys.readouterr().err == (
+        "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns value.\n"
+    )
+
+
+# Its files
+
+
+def test_a_reader_of_the_files_never_sees_half_of_one(tmp_path):
+    for write, more in ((process.write_pid_file, ()), (process.write_port_file, ([("::1", 5)],))):
+        path, before = tmp_path / "file", tmp_path / "before"
+        path.write_text("old")
+        before.hardlink_to(path)
+        write(str(path), *more)
+        assert before.read_text() == "old"
+        assert path.read_text() in (f"{os.getpid()}\n", "TCP INET6: 5\n")
+        before.unlink()

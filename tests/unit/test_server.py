@@ -1,0 +1,322 @@
+"""``Server``: what it gives the engine, what it answers, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import cachecore.server
+from cachecore import Server, Settings, SettingsError
+from cachecore.server import create_engine
+from cachecore.stats import FIRST_TICK
+from tests.unit.fake_engine import FakeEngine
+from tests.unit.traces import nothing_left, own_threads, refused
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+# Its settings
+
+
+def test_the_default_port_is_memcached_s():
+    assert Server().settings == Settings()
+    assert Server().settings.port == 11211
+
+
+def test_settings_are_taken_ready_made(engine):
+    settings = Settings(port=-1, listen="127.0.0.1")
+    with Server(settings) as server:
+        assert server.settings is settings
+        assert [host for host, _ in server.addresses] == ["127.0.0.1"]
+
+
+def test_settings_or_options_but_not_both():
+    with pytest.raises(TypeError, match="either"):
+        Server(Settings(), port=0)
+    with pytest.raises(TypeError, match="nonsense"):
+        Server(nonsense=1)
+    with pytest.raises(SettingsError):
+        Server(threads=0)
+
+
+def test_settings_with_port_0_mean_no_tcp(engine):
+    with Server(Settings(port=0)) as server:
+        assert server.addresses == []
+        with pytest.raises(RuntimeError, match="does not listen"):
+            _ = server.address
+
+
+# Life
+
+
+def test_it_brings_the_engine_its_threads(engine):
+    with Server(port=0, threads=3):
+        names = {"cachecore-acceptor", "cachecore-admin", *(f"cachecore-worker-{i}" for i in range(3))}
+        assert set(own_threads()) == names
+        assert all(thread.daemon for thread in threading.enumerate() if thread.name in names)
+    assert own_threads() == []
+    assert engine.calls == ["stop", "close"]
+    assert engine.threads == {"acceptor": "cachecore-acceptor"} | {
+        f"worker {i}": f"cachecore-worker-{i}" for i in range(3)
+    }
+
+
+def test_stop_is_a_no_op_the_second_time_and_before_the_first_start(engine):
+    server = Server(port=0)
+    server.stop()
+    server.start()
+    server.stop()
+    server.stop()
+    assert engine.calls == ["stop", "close"]
+
+
+def test_start_twice(engine):
+    with Server(port=0) as server:
+        with pytest.raises(RuntimeError, match="already"):
+            server.start()
+        assert len(server.addresses) == 2
+
+
+def test_it_can_be_started_again(monkeypatch):
+    monkeypatch.setattr(cachecore.server, "create_engine", lambda settings: FakeEngine())
+    server = Server(port=0)
+    for _ in range(2):
+        with server:
+            socket.create_connection(server.address).close()
+
+
+def test_not_running(engine):
+    server = Server(port=0)
+    for _ in range(2):
+        assert server.addresses == []
+        for use in (lambda: server.address, lambda: server.clock, server.stats):
+            with pytest.raises(RuntimeError, match="not"):
+                use()
+        server.wait()  # returns at once
+        server.start()
+        server.stop()
+
+
+def test_wait_ends_with_stop(engine):
+    with Server(port=0) as server:
+        waiting = threading.Thread(target=server.wait)
+        waiting.start()
+        assert waiting.is_alive()
+        server.stop()
+        waiting.join()
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), ValueError("no room")])
+def test_no_engine(monkeypatch, error):
+    def refuse(settings: Settings) -> FakeEngine:
+        raise error
+
+    monkeypatch.setattr(cachecore.server, "create_engine", refuse)
+    refusal = refused(port=0)
+    assert (str(refusal), refusal.exit_status) == ("failed to start the engine: no room", 1)
+
+
+def test_no_threads(engine, monkeypatch):
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == "cachecore-worker-1":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    refusal = refused(port=0, threads=2)
+    assert str(refusal) == "failed to start the threads: can't start new thread"
+    assert refusal.exit_status == 1
+    assert engine.calls == ["stop", "close"]
+    assert "worker 0" in engine.threads
+
+
+# What Python answers
+
+
+def test_stats_are_answered_to_who_asked(engine):
+    with Server(port=0):
+        for token, line in ((7, b"stats reset"), (8, b"stats nonsense")):
+            engine.requests.put(type("Request", (), {"token": token, "line": line})())
+        assert engine.answers.get() == (7, b"RESET\r\n")
+        assert engine.answers.get() == (8, b"ERROR\r\n")
+
+
+def test_a_failure_while_answering_is_answered_and_logged(engine, monkeypatch, caplog):
+    def fail() -> None:
+        raise KeyError("lost")
+
+    monkeypatch.setattr(engine, "reset_counters", fail)
+    with Server(port=0):
+        for token in (1, 2):
+            engine.requests.put(type("Request", (), {"token": token, "line": b"stats reset"})())
+            assert engine.answers.get() == (token, b"SERVER_ERROR internal error, see the server's log\r\n")
+    assert "KeyError: 'lost'" in caplog.text
+    assert "stats reset" in caplog.text
+
+
+def test_stats_from_python(engine):
+    with Server(port=0, conn_limit=99) as server:
+        found = server.stats()
+    assert found["max_connections"] == 99
+    assert found["version"] == "1.6.45"
+    assert found["pid"] == os.getpid()
+
+
+def test_the_clock(engine):
+    with Server(port=0) as server:
+        assert server.clock.now == engine.started + FIRST_TICK
+        server.clock.advance(-5)
+        assert server.clock.now == engine.started + FIRST_TICK - 5
+        server.clock.freeze()
+        assert engine.frozen
+        server.clock.resume()
+        assert not engine.frozen
+
+
+def test_what_the_engine_is_told(monkeypatch):
+    told: dict[str, object] = {}
+    module = type("Module", (), {"Engine": lambda **options: told.update(options)})
+    monkeypatch.setitem(sys.modules, "cachecore_ext.engine", module)
+    create_engine(Settings())
+    assert told == {
+        "memory_limit": 64 << 20,
+        "item_size_max": 1 << 20,
+        "threads": 4,
+        "max_connections": 1024,
+        "growth_factor": None,
+        "chunk_size_min": 48,
+        "evictions": True,
+        "use_cas": True,
+        "reqs_per_event": 20,
+        "binary_probe": True,
+        "debug_commands": False,
+        "verbosity": 0,
+        "version": "1.6.45",
+    }
+    create_engine(
+        Settings(
+            memory_limit=9,
+            max_item_size=2 << 20,
+            threads=1,
+            conn_limit=2,
+            slab_growth_factor=2.0,
+            slab_min_size=3,
+            disable_evictions=True,
+            disable_cas=True,
+            max_reqs_per_event=4,
+            debug_commands=True,
+            verbose=2,
+        )
+    )
+    assert told == {
+        "memory_limit": 9 << 20,
+        "item_size_max": 2 << 20,
+        "threads": 1,
+        "max_connections": 2,
+        "growth_factor": 2.0,
+        "chunk_size_min": 3,
+        "evictions": False,
+        "use_cas": False,
+        "reqs_per_event": 4,
+        "binary_probe": True,
+        "debug_commands": True,
+        "verbosity": 2,
+        "version": "1.6.45",
+    }
+
+
+# With the engine itself
+
+
+def ask(address: tuple[str, int], request: bytes, end: bytes) -> bytes:
+    with socket.create_connection(address, timeout=10) as client:
+        client.sendall(request)
+        reply = b""
+        while not reply.endswith(end):
+            received = client.recv(65536)
+            assert received, reply
+            reply += received
+        return reply
+
+
+def test_clients_are_served_on_every_address():
+    with Server(port=0, threads=2) as server:
+        for address in server.addresses:
+            assert ask(address, b"version\r\n", b"\n") == b"VERSION 1.6.45\r\n"
+
+
+def test_the_statistics_are_the_same_from_both_sides():
+    with Server(port=0, threads=2) as server:
+        server.clock.freeze()
+        ask(server.address, b"set a 0 0 1\r\nb\r\nget a b\r\n", b"\r\nEND\r\n")
+        reply = ask(server.address, b"stats\r\n", b"\r\nEND\r\n")
+        wire = dict(line.split(" ")[1:] for line in reply.decode().split("\r\n") if line.startswith("STAT "))
+        found = server.stats()
+    assert list(found) == list(wire)
+    for name in ("cmd_get", "get_hits", "get_misses", "cmd_set", "curr_items", "bytes", "uptime", "time"):
+        assert str(found[name]) == wire[name], name
+    assert (found["cmd_get"], found["get_hits"], found["get_misses"], found["curr_items"]) == (2, 1, 1, 1)
+
+
+def test_every_list_is_answered():
+    with Server(port=0, threads=2) as server:
+        assert b"STAT maxbytes 67108864\r\n" in ask(server.address, b"stats settings\r\n", b"\r\nEND\r\n")
+        items = ask(server.address, b"set a 0 0 1\r\nb\r\nstats items\r\n", b"\r\nEND\r\n")
+        assert b":number 1\r\n" in items
+        assert b"STAT active_slabs 1\r\n" in ask(server.address, b"stats slabs\r\n", b"\r\nEND\r\n")
+        assert ask(server.address, b"stats reset\r\n", b"\n") == b"RESET\r\n"
+        assert ask(server.address, b"stats r\r\n", b"\n") == b"ERROR\r\n"
+        assert server.stats()["cmd_set"] == 0
+
+
+def run_script(script: str, *words: str) -> bytes:
+    """What a Python process of its own prints."""
+    return subprocess.run(
+        [sys.executable, "-c", script, *words], cwd=ROOT, stdout=subprocess.PIPE, check=True
+    ).stdout
+
+
+def test_a_server_that_nobody_stops_ends_with_the_interpreter(tmp_path):
+    script = "import sys, cachecore; cachecore.Server(unix_socket=sys.argv[1], threads=2).start()"
+    assert run_script(script, str(tmp_path / "socket")) == b""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_after_preload_nothing_needs_python_s_files():
+    script = """if True:
+        import sys
+        from cachecore import Server
+        from cachecore.server import preload
+        preload()
+        sys.meta_path.clear()
+        with Server(port=0, listen="localhost") as server:
+            print(server.stats()["version"])
+    """
+    assert run_script(script) == b"1.6.45\n"
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_200_starts_leave_nothing_behind():
+    def once() -> None:
+        with Server(port=0, threads=2) as server:
+            assert ask(server.address, b"set a 0 0 1\r\nb\r\n", b"\n") == b"STORED\r\n"
+
+    for _ in range(20):  # until the allocator has what it keeps
+        once()
+    with nothing_left():
+        before = resident()
+        for _ in range(200):
+            once()
+        assert resident() - before < 2 << 20

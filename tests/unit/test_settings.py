@@ -1,0 +1,271 @@
+"""Options: their defaults, ranges and messages, the command line's manners, and the README's table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cachecore import Settings, SettingsError
+from cachecore.settings import OPTIONS
+from cachecore.usage import (
+    README_BEGIN,
+    README_END,
+    UNAVAILABLE,
+    Action,
+    help_text,
+    markdown_table,
+    parse_argv,
+    version_text,
+)
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+#: memcached's long options and defaults, written down a second time on purpose.
+DEFAULTS = {
+    "port": 11211,
+    "udp_port": 0,
+    "unix_socket": None,
+    "unix_mask": 0o700,
+    "listen": (),
+    "user": None,
+    "memory_limit": 64,
+    "disable_evictions": False,
+    "conn_limit": 1024,
+    "verbose": 0,
+    "pidfile": None,
+    "slab_growth_factor": None,
+    "slab_min_size": 48,
+    "threads": 4,
+    "max_reqs_per_event": 20,
+    "disable_cas": False,
+    "listen_backlog": 1024,
+    "max_item_size": 1 << 20,
+    "debug_commands": False,
+}
+
+
+def read(line: str) -> Settings:
+    return parse_argv(line.split(" ")).settings
+
+
+def test_the_defaults():
+    assert {row.name: getattr(Settings(), row.name) for row in OPTIONS} == DEFAULTS
+    assert parse_argv([]) == (Settings(), None, ())
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ("-p 11212", "port", 11212),
+        ("-p11212", "port", 11212),
+        ("-p-1", "port", -1),
+        ("-p -1", "port", -1),
+        ("-p 0", "port", 0),
+        ("-p 65535", "port", 65535),
+        ("--port=11212", "port", 11212),
+        ("--port 11212", "port", 11212),
+        ("--por 11212", "port", 11212),
+        ("-U 0", "udp_port", 0),
+        ("-s /x", "unix_socket", "/x"),
+        ("--unix-socket=/x", "unix_socket", "/x"),
+        ("-a 777", "unix_mask", 0o777),
+        ("-l h", "listen", ("h",)),
+        ("-l a,b;c", "listen", ("a", "b", "c")),
+        ("-l a -l b,a", "listen", ("a", "b")),
+        ("-u nobody", "user", "nobody"),
+        ("-m 1024", "memory_limit", 1024),
+        ("-M", "disable_evictions", True),
+        ("-c 1", "conn_limit", 1),
+        ("-v", "verbose", 1),
+        ("-vv", "verbose", 2),
+        ("-v --verbose -v", "verbose", 3),
+        ("-vvp 11212", "port", 11212),
+        ("-vvp 11212", "verbose", 2),
+        ("-Mvp11212", "disable_evictions", True),
+        ("-P /p", "pidfile", "/p"),
+        ("-f 1.08", "slab_growth_factor", 1.08),
+        ("-n 1", "slab_min_size", 1),
+        ("-t 1", "threads", 1),
+        ("-R 1", "max_reqs_per_event", 1),
+        ("-C", "disable_cas", True),
+        ("-b 0", "listen_backlog", 0),
+        ("-I 512k", "max_item_size", 512 << 10),
+        ("-I 2M", "max_item_size", 2 << 20),
+        ("-I 1048576", "max_item_size", 1 << 20),
+        ("-m 2048 -I 1024m", "max_item_size", 1 << 30),
+        ("--debug-commands", "debug_commands", True),
+    ],
+)
+def test_an_option_is_read(line, name, value):
+    assert getattr(read(line), name) == value
+
+
+def test_a_value_may_begin_with_a_blank():
+    settings = parse_argv(["-p 11212", "-l 127.0.0.1", "-I 2m"]).settings
+    assert (settings.port, settings.listen, settings.max_item_size) == (11212, ("127.0.0.1",), 2 << 20)
+
+
+def test_the_last_value_counts():
+    assert read("-p 1 -m 65 -p 2").port == 2
+
+
+def test_words_of_no_option_are_reported():
+    settings, action, ignored = parse_argv(["here", "-p", "5", "there"])
+    assert (settings.port, action, ignored) == (5, None, ("here", "there"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "status"),
+    [
+        ("-p 65536", "ERROR: Invalid port number (-p 65536)", 64),
+        ("--port=65536", "ERROR: Invalid port number (--port 65536)", 64),
+        ("-p -2", "ERROR: Invalid port number (-p -2)", 64),
+        ("-p x", "ERROR: Invalid port number (-p x)", 64),
+        ("-p 1_0", "ERROR: Invalid port number (-p 1_0)", 64),
+        ("-p ٣", "ERROR: Invalid port number (-p ٣)", 64),
+        ("-p +-3", "ERROR: Invalid port number (-p +-3)", 64),
+        ("-U 5", "UDP is not available in this version, only -U 0 (off) is (-U 5)", 64),
+        ("-a 778", "The access mask must be an octal number from 0 to 777 (-a 778)", 64),
+        ("-a 1000", "The access mask must be an octal number from 0 to 777 (-a 1000)", 64),
+        ("-l ,", "The address to listen on must not be empty (-l ,)", 64),
+        ("--unix-socket=", "The path of the UNIX socket must not be empty (--unix-socket)", 64),
+        ("-m 0", "The memory limit must be a number of megabytes, at least 1 (-m 0)", 64),
+        ("-m 64m", "The memory limit must be a number of megabytes, at least 1 (-m 64m)", 64),
+        ("-c 0", "Maximum connections must be greater than 0 (-c 0)", 1),
+        ("-c x", "Maximum connections must be greater than 0 (-c x)", 1),
+        ("-f 1", "Factor must be greater than 1 (-f 1)", 1),
+        ("-f nan", "Factor must be greater than 1 (-f nan)", 1),
+        ("-f inf", "Factor must be greater than 1 (-f inf)", 1),
+        ("-f x", "Factor must be greater than 1 (-f x)", 1),
+        ("-n 0", "Chunk size must be greater than 0 (-n 0)", 1),
+        ("-t 0", "Number of threads must be greater than 0 (-t 0)", 1),
+        ("-t 5x", "Number of threads must be greater than 0 (-t 5x)", 1),
+        ("-R 0", "Number of requests per event must be greater than 0 (-R 0)", 1),
+        ("-b -1", "The backlog must be a number from 0 on (-b -1)", 64),
+        ("-I 1023", "Item max size must be from 1024 bytes to 1024m (-I 1023)", 64),
+        ("-I 1025m", "Item max size must be from 1024 bytes to 1024m (-I 1025m)", 64),
+        ("-I m", "Item max size must be from 1024 bytes to 1024m (-I m)", 64),
+        ("-I 1g", "Item max size must be from 1024 bytes to 1024m (-I 1g)", 64),
+        ("-m 1", "Cannot set item size limit higher than 1/2 of memory max.", 64),
+        ("-I 33m", "Cannot set item size limit higher than 1/2 of memory max.", 64),
+        (
+            "-I 600k",
+            "-I (item_size_max: 614400) must be evenly divisible by slab_chunk_max (bytes: 524288)",
+            64,
+        ),
+        ("-q", 'Illegal argument "-q"\noption -q not recognized; see cachecore -h', 1),
+        ("-p", 'Illegal argument "-p"\noption -p requires argument; see cachecore -h', 1),
+        (
+            "--nonsense=1",
+            'Illegal argument "--nonsense"\noption --nonsense not recognized; see cachecore -h',
+            1,
+        ),
+        ("--v", 'Illegal argument "--v"\noption --v not a unique prefix; see cachecore -h', 1),
+    ],
+)
+def test_a_wrong_option_is_refused_as_memcached_does(line, message, status):
+    with pytest.raises(SettingsError) as caught:
+        read(line)
+    assert (str(caught.value), caught.value.exit_status) == (message, status)
+
+
+@pytest.mark.parametrize("letter", "dkrLDFXWAYeBSZNo")
+def test_an_option_of_memcached_that_is_not_there_yet(letter):
+    with pytest.raises(SettingsError) as caught:
+        read(f"-{letter} x")
+    assert str(caught.value) == f"-{letter} is not available in this version of cachecore"
+    assert caught.value.exit_status == 64
+
+
+@pytest.mark.parametrize("long", [long for _, long, _ in UNAVAILABLE if long])
+def test_its_long_form(long):
+    with pytest.raises(SettingsError) as caught:
+        parse_argv([f"--{long}", "x"])
+    assert str(caught.value) == f"--{long} is not available in this version of cachecore"
+
+
+def test_no_flag_means_two_things():
+    letters = [row.short for row in OPTIONS if row.short]
+    letters += [action.value[0] for action in Action] + [letter for letter, _, _ in UNAVAILABLE]
+    assert len(letters) == len(set(letters))
+
+
+@pytest.mark.parametrize(
+    ("line", "action"),
+    [
+        ("-h", Action.HELP),
+        ("--help", Action.HELP),
+        ("-p 5 -V -q5", Action.VERSION),
+        ("--version", Action.VERSION),
+        ("-i", Action.LICENSE),
+        ("--license", Action.LICENSE),
+    ],
+)
+def test_an_action_comes_before_all_else(line, action):
+    line = line.replace("-q5", "-t0")
+    assert parse_argv(line.split()).action is action
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"port": "11211"}, "ERROR: Invalid port number (port='11211')"),
+        ({"port": True}, "ERROR: Invalid port number (port=True)"),
+        ({"threads": 0}, "Number of threads must be greater than 0 (threads=0)"),
+        ({"disable_cas": 1}, "This option is either on or off (disable_cas=1)"),
+        ({"unix_socket": ""}, "The path of the UNIX socket must not be empty (unix_socket='')"),
+        ({"unix_socket": "a\0b"}, "The path of the UNIX socket must not be empty (unix_socket='a\\x00b')"),
+        ({"listen": ""}, "The address to listen on must not be empty (listen='')"),
+        ({"listen": [""]}, "The address to listen on must not be empty (listen=[''])"),
+        ({"listen": 5}, "The address to listen on must not be empty (listen=5)"),
+        ({"verbose": -1}, "The verbosity must be a number from 0 on (verbose=-1)"),
+        ({"slab_growth_factor": "2"}, "Factor must be greater than 1 (slab_growth_factor='2')"),
+        ({"max_item_size": 64 << 20}, "Cannot set item size limit higher than 1/2 of memory max."),
+    ],
+)
+def test_a_wrong_keyword_is_refused(options, message):
+    with pytest.raises(SettingsError) as caught:
+        Settings(**options)
+    assert str(caught.value) == message
+    assert isinstance(caught.value, ValueError)
+
+
+def test_an_unknown_keyword():
+    with pytest.raises(TypeError, match="nonsense"):
+        Settings(nonsense=1)
+
+
+@pytest.mark.parametrize("listen", ["a,b", ["a", "b"], ("a", "b")])
+def test_ways_to_say_listen(listen):
+    assert Settings(listen=listen).listen == ("a", "b")
+
+
+def test_settings_are_read_only():
+    with pytest.raises(AttributeError):
+        Settings().port = 5
+
+
+def test_help_names_every_option_and_its_default():
+    text = help_text()
+    assert text.splitlines()[0] == "memcached 1.6.45"
+    assert text.splitlines()[1].startswith("cachecore ")
+    for row in OPTIONS:
+        assert any(
+            line.startswith((f"-{row.short}, --{row.long}", f"--{row.long}")) for line in text.splitlines()
+        )
+    assert "--port=<num> " in text
+    assert "(default: 11211)" in " ".join(text.split())
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_version_text():
+    first, second = version_text().splitlines()
+    assert first == "memcached 1.6.45"
+    assert second.startswith("cachecore ")
+
+
+def test_the_table_of_the_readme_is_fresh():
+    text = README.read_text(encoding="utf-8")
+    found = text.partition(README_BEGIN)[2].partition(README_END)[0].strip()
+    assert found == markdown_table(), "python -m cachecore.usage prints the table"
