@@ -123,12 +123,13 @@ cdef bint chain_append(Table *table, Bucket *bucket, uint8_t tag, uint32_t ref, 
     return True
 
 
-cdef bint chain_remove(Table *table, Bucket *bucket, uint32_t slot, uint32_t *spare) noexcept nogil:
-    """Remove an entry: the chain's last one takes its place. An overflow bucket that this empties goes to ``spare``.
+cdef bint chain_remove(Table *table, Bucket *head, Bucket *bucket, uint32_t slot, uint32_t *spare) noexcept nogil:
+    """Remove an entry of the chain that begins with ``head``: the chain's last one takes its place.
 
-    True when that was ``bucket`` itself, which is then no longer part of the chain.
+    An overflow bucket that this empties goes to ``spare``. True when that was ``bucket`` itself, which is then no longer
+    part of the chain.
     """
-    cdef Bucket *last = bucket
+    cdef Bucket *last = head
     cdef Bucket *before = NULL
     cdef uint32_t last_slot, empty
     while last.next != 0:
@@ -186,7 +187,7 @@ cdef bint table_remove_locked(Table *table, uint64_t h, uint32_t ref) noexcept n
     cdef Bucket *bucket = chain_search(table, h, ref, &slot)
     if bucket == NULL:
         return False
-    chain_remove(table, bucket, slot, &spare)
+    chain_remove(table, table_bucket(table, h), bucket, slot, &spare)
     spare_give(table, spare)
     table_stripe(table, h).items -= 1
     return True
@@ -215,7 +216,8 @@ cdef void divide_locked(Table *table, uint64_t old_index, uint64_t new_index, ui
     This needs no overflow bucket that it has not freed before: two chains of a and b entries have together at most as
     many overflow buckets as one of a + b.
     """
-    cdef Bucket *bucket = &table.buckets[old_index]
+    cdef Bucket *head = &table.buckets[old_index]
+    cdef Bucket *bucket = head
     cdef Bucket *target = &table.buckets[new_index]
     cdef uint32_t slot, ref, spare = 0
     cdef uint8_t tag
@@ -227,7 +229,7 @@ cdef void divide_locked(Table *table, uint64_t old_index, uint64_t new_index, ui
             ref = bucket.ref[slot]
             tag = bucket.tag[slot]
             if hash_of(context, <const Item *>chunk_at(table.slabs, ref)) & bit:
-                ended = chain_remove(table, bucket, slot, &spare)  # else the chain's last entry is now in this slot
+                ended = chain_remove(table, head, bucket, slot, &spare)  # else the last entry is in this slot now
                 chain_append(table, target, tag, ref, &spare)
                 if ended:
                     break
