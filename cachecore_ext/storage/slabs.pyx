@@ -13,6 +13,8 @@ from cachecore_ext.storage.item cimport ITEM_HEADER, Item
 
 cdef enum:
     FINE_MAX = 256         # up to here the default ladder rises by single units: a small item wastes at most 7 bytes
+    # What memcached stores in the room that -n asks for and we do not: cas (ours is in the header), NUL, line end.
+    COUNTED_BESIDE = 11
     DEFAULT_PERCENT = 125  # beyond it, and memcached's default everywhere
 
 
@@ -32,7 +34,7 @@ cdef uint32_t next_size(const Slabs *slabs, uint32_t size, double factor) noexce
 
 cdef void cut_classes(Slabs *slabs, double factor, uint32_t chunk_min) noexcept nogil:
     """Fill in the classes: rising sizes from the smallest item to CHUNK_MAX, at most 63."""
-    cdef uint32_t size = align(slabs, ITEM_HEADER + <uint64_t>chunk_min)
+    cdef uint32_t size = align(slabs, ITEM_HEADER + <uint64_t>max(chunk_min, COUNTED_BESIDE + 1) - COUNTED_BESIDE)
     cdef uint32_t cls = 1, following, i
     cdef double last_step = factor if factor > 0 else DEFAULT_PERCENT / 100.0
     while cls < CLASSES - 1 and size <= CHUNK_MAX / last_step:

@@ -103,6 +103,7 @@ cdef Item *store_create_locked(Context *context, const Put *put, uint64_t h, con
 cdef Item *store_empty_locked(Context *context, uint64_t h, Item *item, uint32_t flags) noexcept nogil
 cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, bint increment, uint64_t delta,
                                     uint64_t explicit_cas, uint64_t *result) noexcept nogil
+cdef bint store_set_exptime_locked(Context *context, uint64_t h, Item **item, uint32_t exptime) noexcept nogil
 cdef void store_set_cas_locked(Context *context, Item *item, uint64_t explicit_cas) noexcept nogil
 cdef void store_grow(Context *context, uint64_t h) noexcept nogil
 cdef uint32_t store_class(const Store *store, const Item *item) noexcept nogil

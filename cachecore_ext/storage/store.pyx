@@ -11,9 +11,9 @@ from cachecore_ext.base.linux cimport getrandom, likely
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
 from cachecore_ext.storage.item cimport (
-    FLAGS_SIZE, ITEM_HEADER, LARGE_HEADER, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_LARGE,
-    ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, CHAIN_META, LARGE_MIN, PIECE_HEADER, Item, ItemLarge, Piece, item_age,
-    item_cas, item_exptime, item_flags, item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey,
+    CHAIN_META, FLAGS_SIZE, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS,
+    ITEM_LARGE, ITEM_REWRITTEN, ITEM_STALE, ITEM_STATE, ITEM_TOKEN, ITEM_TTL, LARGE_MIN, PIECE_HEADER, Item, Piece,
+    item_age, item_cas, item_exptime, item_flags, item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey,
     item_set_cas, item_set_exptime, item_set_flags, item_set_time, item_size, item_time, item_unmark, item_value,
     meta_key_offset,
 )
@@ -264,14 +264,24 @@ cdef bint chain_pieces(Context *context, Item *item, size_t nbytes) noexcept nog
     return True
 
 
-cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
-    """An unlinked item with its key, flags and room for the value, or NULL without the memory."""
-    cdef Store *store = context.store
+cdef uint32_t layout(const Store *store, uint32_t nkey, uint32_t flags, uint32_t exptime, uint32_t nbytes) noexcept nogil:
+    """The meta of a new item: the lengths, and which of the optional fields it has.
+
+    Where nothing is evicted every item has room for an exptime, as there may be no memory to make it later.
+    """
     cdef uint32_t meta = nkey | (ITEM_FLAGS if flags != 0 else 0)
+    meta |= ITEM_LARGE | ITEM_TTL if nbytes >= LARGE_MIN else nbytes << 8
+    return meta | (ITEM_TTL if exptime != 0 or not store.evictions else 0)
+
+
+cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t flags, uint32_t exptime,
+                      uint32_t nbytes) noexcept nogil:
+    """An unlinked item with its key, flags, exptime and room for the value, or NULL without the memory."""
+    cdef Store *store = context.store
+    cdef uint32_t meta = layout(store, nkey, flags, exptime, nbytes)
     cdef uint32_t in_head = nbytes
     cdef size_t head
     cdef Item *item
-    meta |= ITEM_LARGE if nbytes >= LARGE_MIN else nbytes << 8
     head = meta_key_offset(meta) + nkey
     if head + nbytes > CHUNK_MAX:
         meta |= ITEM_CHAINED
@@ -283,6 +293,7 @@ cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t
     item.prev = 0
     store_u32(&item.meta, meta)
     memcpy(item_key(item), key, nkey)
+    item_set_exptime(item, exptime)
     if flags != 0:
         item_set_flags(item, flags)
     if meta & ITEM_LARGE:
@@ -295,13 +306,10 @@ cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t
     return item
 
 
-cdef void count_set(Context *context, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
+cdef void count_set(Context *context, const Put *put, uint32_t nkey, uint32_t nbytes) noexcept nogil:
     """Count a storage command for the class that its value would go to."""
-    cdef size_t size = ITEM_HEADER + nkey + <size_t>nbytes + (FLAGS_SIZE if flags != 0 else 0)
-    cdef uint32_t cls
-    if nbytes >= LARGE_MIN:
-        size += LARGE_HEADER
-    cls = slab_class_for(&context.store.slabs, size)
+    cdef uint32_t meta = layout(context.store, nkey, put.flags, put.exptime, nbytes)
+    cdef uint32_t cls = slab_class_for(&context.store.slabs, meta_key_offset(meta) + nkey + <size_t>nbytes)
     count_class(context.counters, cls if cls != 0 else context.store.slabs.nclasses, CLASS_CMD_SET)
 
 
@@ -349,21 +357,28 @@ cdef void store_set_cas_locked(Context *context, Item *item, uint64_t explicit_c
     item_set_time(item, max(item_time(item), load_u32(&store.explicit_stamp)))
 
 
+cdef void replace_locked(Context *context, uint64_t h, Item *item, Item *old) noexcept nogil:
+    """Let an unlinked item be found in place of ``old``, which is freed unless a reply still reads it."""
+    cdef Store *store = context.store
+    table_replace_locked(&store.table, h, chunk_ref(&store.slabs, old), chunk_ref(&store.slabs, item))
+    lru_unlink(&store.lru, old)
+    store_release(store, old)
+    lru_link(&store.lru, item)
+
+
 cdef StoreStatus link_locked(Context *context, uint64_t h, Item *item, Item *old) noexcept nogil:
     """Let an item, complete but for its time, be found; in place of ``old`` if there is one. Takes it over.
 
     The caller has set its cas by store_set_cas_locked.
     """
     cdef Store *store = context.store
-    cdef uint32_t ref = chunk_ref(&store.slabs, item)
     if old != NULL:
-        table_replace_locked(&store.table, h, chunk_ref(&store.slabs, old), ref)
-        lru_unlink(&store.lru, old)
-        store_release(store, old)
-    elif not table_insert_locked(&store.table, h, ref):
+        replace_locked(context, h, item, old)
+    elif table_insert_locked(&store.table, h, chunk_ref(&store.slabs, item)):
+        lru_link(&store.lru, item)
+    else:
         store_release(store, item)
         return NO_MEMORY
-    lru_link(&store.lru, item)
     count(context.counters, TOTAL_ITEMS)
     return STORED
 
@@ -418,9 +433,8 @@ cdef StoreStatus judge_locked(Context *context, const Put *put, const Item *old,
 
 
 cdef void dress_locked(Context *context, Put *put, Item *item, const Item *old, bint stale) noexcept nogil:
-    """Give a new item its times, marks and cas."""
+    """Give a new item its time, marks and cas. Its exptime it has from item_alloc."""
     cdef uint32_t marks = 0
-    item_set_exptime(item, item_exptime(old) if stale else put.exptime)
     item_set_time(item, context.now)
     if put.binary:
         marks |= ITEM_BINARY
@@ -433,10 +447,12 @@ cdef void dress_locked(Context *context, Put *put, Item *item, const Item *old, 
     put.nbytes = item_nbytes(item)
 
 
-cdef bint fits_in_place(const Store *store, const Item *old, uint32_t flags, uint32_t nbytes) noexcept nogil:
+cdef bint fits_in_place(const Store *store, const Item *old, const Put *put, uint32_t nbytes) noexcept nogil:
     """Whether a value can take an old one's place: both small, the layout and the slab class the same."""
     cdef uint32_t meta = item_meta(old)
-    if meta & ITEM_LARGE or nbytes >= LARGE_MIN or (meta & ITEM_FLAGS != 0) != (flags != 0):
+    if meta & ITEM_LARGE or nbytes >= LARGE_MIN or (meta & ITEM_FLAGS != 0) != (put.flags != 0):
+        return False
+    if put.exptime != 0 and not meta & ITEM_TTL:
         return False
     return slab_class_for(&store.slabs, meta_key_offset(meta) + (meta & 0xFF) + nbytes) == chunk_class(
         &store.slabs, old
@@ -453,7 +469,7 @@ cdef void overwrite_locked(Context *context, Put *put, Item *item, const char *v
     cdef size_t old_size = item_size(item)
     cdef uint32_t meta = item_meta(item), token = meta & ITEM_TOKEN
     cdef uint32_t exptime = item_exptime(item)
-    store_u32(&item.meta, (meta & (0xFF | ITEM_FLAGS)) | nbytes << 8 | ITEM_REWRITTEN)
+    store_u32(&item.meta, (meta & (0xFF | ITEM_FLAGS | ITEM_TTL)) | nbytes << 8 | ITEM_REWRITTEN)
     memcpy(item_value(item), value, nbytes)
     if put.flags != 0:
         item_set_flags(item, put.flags)
@@ -478,7 +494,7 @@ cdef StoreStatus concat_locked(Context *context, Put *put, uint64_t h, Item *old
     cdef Item *item
     if not fits_limit(store, item_nkey(old), item_flags(old), total):
         return NOT_STORED
-    item = item_alloc(context, item_key(old), item_nkey(old), item_flags(old), <uint32_t>total)
+    item = item_alloc(context, item_key(old), item_nkey(old), item_flags(old), item_exptime(old), <uint32_t>total)
     if item == NULL:
         return NOT_STORED
     cursor_open(store, item, &target)
@@ -489,7 +505,6 @@ cdef StoreStatus concat_locked(Context *context, Put *put, uint64_t h, Item *old
     else:
         cursor_copy(store, &target, added, nbytes)
         cursor_copy(store, &target, &kept, item_nbytes(old))
-    put.exptime = item_exptime(old)
     dress_locked(context, put, item, old, False)
     return link_locked(context, h, item, old)
 
@@ -497,7 +512,8 @@ cdef StoreStatus concat_locked(Context *context, Put *put, uint64_t h, Item *old
 cdef StoreStatus put_new_locked(Context *context, Put *put, uint64_t h, const char *key, uint32_t nkey,
                                 ValueCursor *value, uint32_t nbytes, Item *old, bint stale) noexcept nogil:
     """Store a value as a new item, in place of ``old`` if there is one."""
-    cdef Item *item = item_alloc(context, key, nkey, put.flags, nbytes)
+    cdef uint32_t exptime = item_exptime(old) if stale else put.exptime
+    cdef Item *item = item_alloc(context, key, nkey, put.flags, exptime, nbytes)
     cdef ValueCursor target
     if item == NULL:
         if old != NULL and put.drop_on_failure:
@@ -521,7 +537,7 @@ cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *k
         if put.drop_on_failure:
             store_drop_failed(context, h, key, nkey)
         return TOO_LARGE
-    count_set(context, nkey, put.flags, nbytes)
+    count_set(context, put, nkey, nbytes)
     store_lock(store, h)
     old = store_find_locked(context, h, key, nkey)
     status = judge_locked(context, put, old, &stale)
@@ -531,7 +547,7 @@ cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *k
         source.next = 0
         if old != NULL and put.mode >= PUT_APPEND:
             status = concat_locked(context, put, h, old, &source, nbytes)
-        elif old != NULL and fits_in_place(store, old, put.flags, nbytes):
+        elif old != NULL and fits_in_place(store, old, put, nbytes):
             overwrite_locked(context, put, old, value, nbytes, stale)
         else:
             if put.mode >= PUT_APPEND:
@@ -545,21 +561,24 @@ cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *k
 
 cdef StoreStatus store_reserve(Context *context, const Put *put, const char *key, uint32_t nkey, uint32_t nbytes,
                                Item **reserved) noexcept nogil:
-    """An item for a value that is still to come (cursor_open), for store_commit or store_release. STORED, or why not."""
+    """An item for a value that is still to come (cursor_open), for store_commit or store_release. STORED, or why not.
+
+    The value has LARGE_MIN bytes at least: a smaller one is waited for, and stored by store_put.
+    """
     if not fits_limit(context.store, nkey, put.flags, nbytes):
         return TOO_LARGE
-    reserved[0] = item_alloc(context, key, nkey, put.flags, nbytes)
+    reserved[0] = item_alloc(context, key, nkey, put.flags, put.exptime, nbytes)
     return STORED if reserved[0] != NULL else NO_MEMORY
 
 
 cdef StoreStatus store_commit(Context *context, Put *put, uint64_t h, Item *item) noexcept nogil:
-    """Run a storage command whose value was received into ``item``, which it takes over."""
+    """Run a storage command whose value was received into ``item``, which it takes over. The item is a large one."""
     cdef Store *store = context.store
     cdef ValueCursor added
     cdef StoreStatus status
     cdef bint stale = False
     cdef Item *old
-    count_set(context, item_nkey(item), put.flags, item_nbytes(item))
+    count_set(context, put, item_nkey(item), item_nbytes(item))
     store_lock(store, h)
     old = store_find_locked(context, h, item_key(item), item_nkey(item))
     status = judge_locked(context, put, old, &stale)
@@ -570,6 +589,7 @@ cdef StoreStatus store_commit(Context *context, Put *put, uint64_t h, Item *item
     elif status == STORED:
         if put.mode >= PUT_APPEND:
             put.exptime = put.vivify_exptime
+        item_set_exptime(item, item_exptime(old) if stale else put.exptime)
         dress_locked(context, put, item, old, stale)
         status = link_locked(context, h, item, old)
     else:
@@ -611,19 +631,45 @@ cdef Item *replace_value_locked(Context *context, uint64_t h, Item *old, uint32_
 
     It keeps exptime and cas; the marks that clients set and see start anew.
     """
-    cdef Store *store = context.store
-    cdef Item *item = item_alloc(context, item_key(old), item_nkey(old), flags, nbytes)
+    cdef Item *item = item_alloc(context, item_key(old), item_nkey(old), flags, item_exptime(old), nbytes)
     if item == NULL:
         return NULL
     if nbytes > 0:
         memcpy(item_value(item), value, length)
         memset(item_value(item) + length, c' ', nbytes - length)
-    item_set_exptime(item, item_exptime(old))
     item_set_time(item, context.now)
     item_set_cas(item, item_cas(old))
     item_mark(item, item_meta(old) & ITEM_EXPLICIT)
     link_locked(context, h, item, old)
     return item
+
+
+cdef Item *move_locked(Context *context, uint64_t h, Item *old, uint32_t exptime) noexcept nogil:
+    """Let a copy that has room for an exptime take the place of a small item. NULL without the memory."""
+    cdef Item *item = item_alloc(
+        context, item_key(old), item_nkey(old), item_flags(old), exptime, item_nbytes(old)
+    )
+    if item == NULL:
+        return NULL
+    memcpy(item_value(item), item_value(old), item_nbytes(old))
+    item_set_time(item, item_time(old))
+    item_set_cas(item, item_cas(old))
+    item_mark(item, item_meta(old) & ITEM_STATE)
+    replace_locked(context, h, item, old)
+    return item
+
+
+cdef bint store_set_exptime_locked(Context *context, uint64_t h, Item **item, uint32_t exptime) noexcept nogil:
+    """Give an item another end; ``item`` is set to what holds it afterwards. False, and no change, without the memory."""
+    cdef Item *moved
+    if exptime == 0 or item_meta(item[0]) & ITEM_TTL:
+        item_set_exptime(item[0], exptime)
+        return True
+    moved = move_locked(context, h, item[0], exptime)
+    if moved == NULL:
+        return False
+    item[0] = moved
+    return True
 
 
 cdef Item *store_empty_locked(Context *context, uint64_t h, Item *item, uint32_t flags) noexcept nogil:

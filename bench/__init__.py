@@ -1,0 +1,1 @@
+"""The bench: the same workload on cachecore, memcached, redis and a server that does no work."""

@@ -1,0 +1,1 @@
+"""Each room's invariants; nothing for Python."""

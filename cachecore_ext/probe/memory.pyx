@@ -1,0 +1,370 @@
+"""Windows into slabs, table and LRU, each by itself. Made for one thread; loops that are timed run without the GIL."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from cachecore_ext.base.hashing cimport HashKey, hash_bytes
+from cachecore_ext.base.linux cimport clock_gettime, getrandom, timespec
+from cachecore_ext.base.numbers cimport format_u64
+from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
+from cachecore_ext.storage.item cimport (
+    ITEM_ACTIVE, ITEM_FETCHED, ITEM_HEADER, ITEM_REWRITTEN, Item, item_key, item_mark, item_meta, item_nkey, item_set_time,
+    item_size, item_time, item_unmark,
+)
+from cachecore_ext.storage.lru cimport (
+    Lru as LruStruct, lru_defer_locked, lru_fetched, lru_init, lru_link, lru_resize, lru_unlink, lru_victim_locked,
+)
+from cachecore_ext.storage.slabs cimport (
+    Slabs as SlabsStruct, chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free, slabs_free, slabs_init,
+)
+from cachecore_ext.storage.table cimport (
+    Table as TableStruct, table_bytes, table_find_locked, table_free, table_grow, table_init, table_insert_locked,
+    table_is_full, table_lock, table_remove_locked, table_replace_locked, table_unlock,
+)
+
+cdef extern from "<time.h>" nogil:
+    enum: CLOCK_THREAD_CPUTIME_ID
+
+
+cdef inline uint64_t cpu_ns() noexcept nogil:
+    """CPU time of this thread: being preempted does not count."""
+    cdef timespec now
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
+    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+
+
+cdef class Slabs:
+    """A slab allocator; ``alloc`` fills a chunk, ``free`` sees that nobody else wrote in it."""
+
+    cdef SlabsStruct *slabs
+
+    def __cinit__(self, uint64_t limit, double factor=0, uint32_t chunk_min=48, *, uint64_t table_cost=0,
+                  uint64_t initial_charge=0):
+        self.slabs = <SlabsStruct *>calloc(1, sizeof(SlabsStruct))
+        if self.slabs == NULL or slabs_init(self.slabs, limit, factor, chunk_min, table_cost, initial_charge) != 0:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self.slabs != NULL:
+            slabs_free(self.slabs)
+            free(self.slabs)
+
+    def alloc(self, uint32_t cls):
+        """A chunk's reference, or None."""
+        cdef void *chunk = slab_alloc(self.slabs, cls)
+        if chunk == NULL:
+            return None
+        assert chunk_class(self.slabs, chunk) == cls and <uint64_t>chunk % 8 == 0
+        ref = chunk_ref(self.slabs, chunk)
+        assert chunk_at(self.slabs, ref) == chunk and ref != 0
+        memset(chunk, <uint8_t>(<uint32_t>ref * 167 + 13), self.slabs.classes[cls].size)
+        return ref
+
+    def free(self, uint32_t ref):
+        """Give it back, in the state in which alloc left it."""
+        cdef uint8_t *chunk = <uint8_t *>chunk_at(self.slabs, ref)
+        cdef uint32_t size = self.slabs.classes[chunk_class(self.slabs, chunk)].size
+        cdef bytes content = chunk[:size]
+        assert content == bytes([<uint8_t>(ref * 167 + 13)]) * size, "somebody else wrote into the chunk"
+        slab_free(self.slabs, chunk)
+
+    def class_for(self, size_t size):
+        """The class for a size; 0 for none."""
+        return slab_class_for(self.slabs, size)
+
+    def class_of(self, uint32_t ref):
+        """The class of a chunk."""
+        return chunk_class(self.slabs, chunk_at(self.slabs, ref))
+
+    def offset(self, uint32_t ref):
+        """Where a chunk begins, in bytes from the first page on."""
+        return <char *>chunk_at(self.slabs, ref) - self.slabs.region
+
+    def sizes(self):
+        """The chunk sizes, by class."""
+        return {cls: self.slabs.classes[cls].size for cls in range(1, self.slabs.nclasses + 1)}
+
+    @property
+    def charged(self):
+        """Bytes of the limit used up."""
+        return self.slabs.charged
+
+    @property
+    def unit_shift(self):
+        """A reference counts units of so many bits."""
+        return self.slabs.shift
+
+    def check(self):
+        """The invariants; for every class with pages: size, pages, free, fresh, used."""
+        return slabs_census(self.slabs)
+
+    def repeat(self, uint32_t cls, uint64_t times):
+        """Allocate and free a chunk, without the GIL."""
+        cdef uint64_t i
+        with nogil:
+            for i in range(times):
+                slab_free(self.slabs, slab_alloc(self.slabs, cls))
+
+
+cdef struct Hashing:
+    bint chosen   # the hash is the key's first 8 bytes
+    HashKey key
+
+
+cdef uint64_t hash_key(const Hashing *hashing, const char *key, size_t nkey) noexcept nogil:
+    cdef uint64_t h = 0
+    if not hashing.chosen:
+        return hash_bytes(&hashing.key, key, nkey)
+    memcpy(&h, key, nkey if nkey < 8 else 8)
+    return h
+
+
+cdef uint64_t hash_of_item(const void *hashing, const Item *item) noexcept nogil:
+    return hash_key(<const Hashing *>hashing, item_key(item), item_nkey(item))
+
+
+cdef class Table:
+    """A table of items without values. ``chosen_hashes``: a key's hash is its first 8 bytes, the lowest first."""
+
+    cdef readonly Slabs slabs
+    cdef TableStruct table
+    cdef Hashing hashing
+
+    def __cinit__(self, Slabs slabs not None, uint64_t stripes=2048, uint64_t max_items=1 << 20, *,
+                  bint chosen_hashes=False):
+        self.slabs = slabs
+        self.hashing.chosen = chosen_hashes
+        if getrandom(&self.hashing.key, sizeof(HashKey), 0) != sizeof(HashKey):
+            raise MemoryError
+        if table_init(&self.table, slabs.slabs, stripes, max_items) != 0:
+            raise MemoryError
+
+    def __dealloc__(self):
+        table_free(&self.table)
+
+    cdef Item *make(self, const char *key, uint32_t nkey) noexcept nogil:
+        cdef SlabsStruct *slabs = self.slabs.slabs
+        cdef Item *item = <Item *>slab_alloc(slabs, slab_class_for(slabs, ITEM_HEADER + nkey))
+        if item != NULL:
+            memset(item, 0, ITEM_HEADER)
+            item.meta = nkey
+            memcpy(item_key(item), key, nkey)
+        return item
+
+    cdef Item *find_item(self, const char *key, uint32_t nkey) noexcept nogil:
+        cdef uint64_t h = hash_key(&self.hashing, key, nkey)
+        cdef Item *item
+        table_lock(&self.table, h)
+        item = table_find_locked(&self.table, h, key, nkey)
+        table_unlock(&self.table, h)
+        return item
+
+    cdef int enter(self, const char *key, uint32_t nkey) noexcept nogil:
+        """1 entered, 0 refused by the table, -1 no chunk."""
+        cdef uint64_t h = hash_key(&self.hashing, key, nkey)
+        cdef Item *item = self.make(key, nkey)
+        cdef bint entered
+        if item == NULL:
+            return -1
+        table_lock(&self.table, h)
+        entered = table_insert_locked(&self.table, h, chunk_ref(self.slabs.slabs, item))
+        table_unlock(&self.table, h)
+        if not entered:
+            slab_free(self.slabs.slabs, item)
+        return entered
+
+    def insert(self, bytes key):
+        """Enter a key that is not there. False when the table refuses."""
+        entered = self.enter(key, len(key))
+        if entered < 0:
+            raise MemoryError
+        return bool(entered)
+
+    def find(self, bytes key):
+        """The reference of the key's item, or None."""
+        cdef Item *item = self.find_item(key, len(key))
+        if item == NULL:
+            return None
+        assert item_key(item)[:item_nkey(item)] == key
+        return chunk_ref(self.slabs.slabs, item)
+
+    def remove(self, bytes key):
+        """Remove the key's item; False when there is none."""
+        cdef uint64_t h = hash_key(&self.hashing, key, len(key))
+        cdef Item *item = self.find_item(key, len(key))
+        cdef bint removed
+        if item == NULL:
+            return False
+        table_lock(&self.table, h)
+        removed = table_remove_locked(&self.table, h, chunk_ref(self.slabs.slabs, item))
+        table_unlock(&self.table, h)
+        slab_free(self.slabs.slabs, item)
+        return removed
+
+    def remove_ref(self, bytes key, uint32_t ref):
+        """Ask for the removal of an entry that may not be there."""
+        return table_remove_locked(&self.table, hash_key(&self.hashing, key, len(key)), ref)
+
+    def replace(self, bytes key):
+        """Let a new item with the same key take the place of the old one; the new one's reference."""
+        cdef uint64_t h = hash_key(&self.hashing, key, len(key))
+        cdef Item *old = self.find_item(key, len(key))
+        cdef Item *item = self.make(key, len(key))
+        if old == NULL or item == NULL:
+            raise MemoryError if old != NULL else KeyError(key)
+        table_lock(&self.table, h)
+        table_replace_locked(&self.table, h, chunk_ref(self.slabs.slabs, old), chunk_ref(self.slabs.slabs, item))
+        table_unlock(&self.table, h)
+        slab_free(self.slabs.slabs, old)
+        return chunk_ref(self.slabs.slabs, item)
+
+    def grow(self):
+        """Divide one bucket; False when the table is as large as it gets."""
+        return table_grow(&self.table, hash_of_item, &self.hashing)
+
+    def is_full(self, bytes key):
+        """Whether the stripe of this key says that the table should grow."""
+        return table_is_full(&self.table, hash_key(&self.hashing, key, len(key)))
+
+    def lock_stripe(self, bytes key):
+        """Hold the lock of a key's stripe, as another thread would."""
+        table_lock(&self.table, hash_key(&self.hashing, key, len(key)))
+
+    def unlock_stripe(self, bytes key):
+        """Let it go."""
+        table_unlock(&self.table, hash_key(&self.hashing, key, len(key)))
+
+    @property
+    def nbuckets(self):
+        """Buckets, without the overflow."""
+        return self.table.nbuckets
+
+    @property
+    def max_buckets(self):
+        """What nbuckets can become."""
+        return self.table.max_buckets
+
+    @property
+    def max_overflow(self):
+        """How many overflow buckets there can be."""
+        return self.table.max_overflow
+
+    @property
+    def bytes(self):
+        """Bytes of buckets and overflow buckets in use."""
+        return table_bytes(&self.table)
+
+    def check(self):
+        """The invariants; items, buckets, overflow, longest (chain)."""
+        return table_census(&self.table, hash_of_item, &self.hashing)
+
+    def fill(self, uint64_t first, uint64_t number):
+        """Insert the keys ``key<n>``, growing as the store does; the most CPU time of one insertion and of one growth."""
+        cdef uint64_t i, h, begin, end, longest_insert = 0, longest_grow = 0
+        cdef char key[32]
+        cdef uint32_t nkey
+        cdef bint full
+        memcpy(key, b"key", 3)
+        with nogil:
+            for i in range(first, first + number):
+                nkey = 3 + format_u64(key + 3, i)
+                begin = cpu_ns()
+                if self.enter(key, nkey) <= 0:
+                    with gil:
+                        raise MemoryError
+                end = cpu_ns()
+                longest_insert = max(longest_insert, end - begin)
+                h = hash_key(&self.hashing, key, nkey)
+                table_lock(&self.table, h)
+                full = table_is_full(&self.table, h)
+                table_unlock(&self.table, h)
+                if full:
+                    begin = cpu_ns()
+                    table_grow(&self.table, hash_of_item, &self.hashing)
+                    end = cpu_ns()
+                    longest_grow = max(longest_grow, end - begin)
+        return {"insert_ns": longest_insert, "grow_ns": longest_grow}
+
+    def repeat_find(self, uint64_t first, uint64_t number, uint64_t times):
+        """Look ``times`` times for ``number`` keys ``key<n>``, without the GIL; how many were there."""
+        cdef uint64_t i, j, found = 0
+        cdef char key[32]
+        memcpy(key, b"key", 3)
+        with nogil:
+            for i in range(times):
+                for j in range(first, first + number):
+                    found += self.find_item(key, 3 + format_u64(key + 3, j)) != NULL
+        return found
+
+
+cdef class Lru:
+    """The lists, over items that have a key and nothing else."""
+
+    cdef readonly Slabs slabs
+    cdef LruStruct lru
+
+    def __cinit__(self, Slabs slabs not None):
+        self.slabs = slabs
+        lru_init(&self.lru, slabs.slabs)
+
+    cdef Item *item(self, uint32_t ref):
+        return <Item *>chunk_at(self.slabs.slabs, ref)
+
+    def link(self, uint32_t cls, uint32_t nkey=10, uint32_t now=100):
+        """A new item in a class's list; its reference, or None without a chunk."""
+        cdef Item *item = <Item *>slab_alloc(self.slabs.slabs, cls)
+        if item == NULL:
+            return None
+        memset(item, 0, ITEM_HEADER)
+        item.meta = nkey
+        item_set_time(item, now)
+        lru_link(&self.lru, item)
+        return chunk_ref(self.slabs.slabs, item)
+
+    def unlink(self, uint32_t ref):
+        """Take an item out of its list, and free it."""
+        lru_unlink(&self.lru, self.item(ref))
+        slab_free(self.slabs.slabs, self.item(ref))
+
+    def fetched(self, uint32_t ref, uint32_t now):
+        """A fetch."""
+        lru_fetched(self.item(ref), now)
+
+    def rewrite(self, uint32_t ref):
+        """A storing in the old place: it takes the marks of the fetches away."""
+        item_unmark(self.item(ref), ITEM_ACTIVE | ITEM_FETCHED)
+        item_mark(self.item(ref), ITEM_REWRITTEN)
+
+    def resize(self, uint32_t ref, uint32_t nbytes):
+        """The item's value has another length from here on; the class stays."""
+        cdef Item *item = self.item(ref)
+        cdef size_t old_size = item_size(item)
+        item.meta = (item.meta & ~<uint32_t>(0xFFF << 8)) | nbytes << 8
+        lru_resize(&self.lru, item, old_size, item_size(item))
+
+    def victim(self, uint32_t cls):
+        """Who should leave next, or None; it stays."""
+        cdef Item *item = lru_victim_locked(&self.lru, &self.lru.lists[cls])
+        return None if item == NULL else chunk_ref(self.slabs.slabs, item)
+
+    def defer(self, uint32_t cls, uint32_t ref):
+        """Send an item round again."""
+        lru_defer_locked(&self.lru, &self.lru.lists[cls], self.item(ref))
+
+    def marks(self, uint32_t ref):
+        """The marks that the policy looks at."""
+        cdef uint32_t meta = item_meta(self.item(ref))
+        names = (("fetched", ITEM_FETCHED), ("active", ITEM_ACTIVE), ("rewritten", ITEM_REWRITTEN))
+        return {name for name, bit in names if meta & bit}
+
+    def time(self, uint32_t ref):
+        """The tick of the last access that was noted."""
+        return item_time(self.item(ref))
+
+    def bytes(self, uint32_t cls):
+        """What a list's items ask for."""
+        return self.lru.lists[cls].bytes
+
+    def check(self, uint32_t cls):
+        """The invariants of a list; its references, from head to tail."""
+        return lru_census(&self.lru, cls)

@@ -1,0 +1,1 @@
+"""Real clients run their everyday operations."""

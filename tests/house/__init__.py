@@ -1,0 +1,1 @@
+"""The rules of the house, as tests; each is shown to be able to fail."""

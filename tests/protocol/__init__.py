@@ -1,0 +1,1 @@
+"""The wire protocol, byte for byte: one suite, two implementations."""

@@ -1,0 +1,41 @@
+"""All tables of requests and replies together, for the tests that go over every row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.protocol import (
+    test_changes,
+    test_framing,
+    test_limits,
+    test_meta_get,
+    test_meta_rest,
+    test_meta_set,
+    test_misc,
+    test_numbers,
+    test_retrieval,
+    test_stats,
+    test_storage,
+)
+from tests.support.cases import Case
+
+MODULES = (
+    test_framing,
+    test_storage,
+    test_retrieval,
+    test_changes,
+    test_numbers,
+    test_misc,
+    test_limits,
+    test_meta_get,
+    test_meta_set,
+    test_meta_rest,
+    test_stats,
+)
+
+#: Every row, its name preceded by its table's.
+ALL: list[Case] = [
+    replace(row, name=f"{module.__name__.rsplit('.test_', 1)[1]}-{row.name}")
+    for module in MODULES
+    for row in module.CASES
+]

@@ -1,0 +1,56 @@
+"""Where the two peers of the protocol suite are meant to answer differently: the one list.
+
+``peer`` names the one that departs from memcached 1.6.45: Debian's older memcached, or cachecore on purpose.
+Rows of the suite refer to an id and give both peers' bytes; a test fails when an id is used nowhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One difference: who departs from memcached 1.6.45, and how."""
+
+    peer: str
+    reason: str
+
+
+_OLD = "memcached"
+_OURS = "cachecore"
+
+DIFFERENCES: dict[str, Difference] = {
+    "too-few-arguments": Difference(_OLD, "1.6.18: too few arguments answer ERROR"),
+    "surplus-arguments": Difference(_OLD, "1.6.18: surplus arguments answer ERROR"),
+    "delete-arguments": Difference(_OLD, "1.6.18: delete takes nothing but 0 and noreply behind its key"),
+    "noreply-as-key": Difference(_OLD, "1.6.18: delete of the key noreply answers"),
+    "gat-without-keys": Difference(_OLD, "1.6.18: gat with an exptime but no key answers END"),
+    "lenient-numbers": Difference(_OLD, "1.6.18: every number may have a plus, blanks, many zeros"),
+    "truncated-numbers": Difference(_OLD, "1.6.18: a number beyond 32 bits is truncated, not refused"),
+    "lone-minus": Difference(_OLD, "1.6.18: a lone minus is no number, not zero"),
+    "short-lines": Difference(_OLD, "1.6.18: a line below 4 bytes is a command like any other"),
+    "leading-spaces": Difference(_OLD, "1.6.18: spaces before the command are skipped"),
+    "nul-ends-line": Difference(_OLD, "1.6.18: a NUL ends the command line"),
+    "block-not-swallowed": Difference(_OLD, "1.6.18: the data block behind a bad header is run as commands"),
+    "unknown-noreply": Difference(_OLD, "1.6.18: an unknown word is answered in spite of noreply"),
+    "bad-length-noreply": Difference(_OLD, "1.6.18: noreply silences the error about a bad length too"),
+    "unknown-meta-flags": Difference(_OLD, "1.6.18: the meta flags E and x are unknown"),
+    "any-byte-a-flag": Difference(_OLD, "1.6.18: any byte may be a meta flag"),
+    "conditional-get": Difference(_OLD, "1.6.18: mg ignores the flag C"),
+    "meta-token-limit": Difference(_OLD, "1.6.18: 19 words at most, another text beyond; ms runs its block"),
+    "md-errors": Difference(_OLD, "1.6.18: md names every bad flag 'invalid or duplicate flag'"),
+    "ma-overlong-key": Difference(_OLD, "1.6.18: ma with an overlong key says 'bad command line format'"),
+    "ma-opaque": Difference(_OLD, "1.6.18: ma is executed in spite of an opaque that is too long"),
+    "mode-length": Difference(_OLD, "1.6.18: the argument of the meta flag M must be one character"),
+    "append-vivify": Difference(_OLD, "1.6.18: ms ignores the flag N"),
+    "ms-size": Difference(_OLD, "1.6.18: ms does not return the flag s"),
+    "me-exptime-sign": Difference(_OLD, "1.6.18: me shows the seconds left with the wrong sign"),
+    "line-too-long": Difference(_OURS, "the line limit holds however the line arrives; an error comes first"),
+    "wide-client-flags": Difference(_OURS, "client flags beyond 32 bits are refused, not truncated"),
+    "overlong-key-replies": Difference(_OURS, "an overlong key in get loses no reply to an earlier command"),
+    "replies-before-upload": Difference(_OURS, "the last reply does not wait for the upload behind it"),
+    "ma-when-growing": Difference(_OURS, "ma with T or E keeps them when the number grows by a digit"),
+    "me-binary-anywhere": Difference(_OURS, "me decodes its key wherever the b stands"),
+    "binary-protocol": Difference(_OURS, "no binary protocol: a connection that opens with it is closed"),
+}

@@ -1,0 +1,61 @@
+"""Waiting, without sleeping, until the other side has read what was sent to it."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import socket
+import struct
+import termios
+import time
+
+_SOCK_DIAG = 4  # NETLINK_SOCK_DIAG
+_BY_FAMILY = 20  # SOCK_DIAG_BY_FAMILY
+_ERROR = 2  # NLMSG_ERROR
+_NO_COOKIE = b"\xff" * 8
+
+_netlink: socket.socket | None = None
+
+
+def wait_until_read(sender: socket.socket, timeout: float) -> None:
+    """Return when the peer process has taken everything ``sender`` sent out of its own receive queue.
+
+    The peer must be on this machine. Where the kernel does not tell, return at once: pieces may then
+    arrive together, which is legal as well.
+    """
+    unread = _unread_unix if sender.family == socket.AF_UNIX else _unread_tcp
+    deadline = time.monotonic() + timeout
+    while unread(sender):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"the server did not read within {timeout} s")
+        os.sched_yield()
+
+
+def _unread_unix(sender: socket.socket) -> int:
+    """For a unix socket the sender's own output queue is what the peer has not read."""
+    count = array.array("i", [0])
+    fcntl.ioctl(sender, termios.TIOCOUTQ, count)
+    return count[0]
+
+
+def _unread_tcp(sender: socket.socket) -> int:
+    """The receive queue of the connection's other end, as the kernel reports it (sock_diag(7))."""
+    global _netlink
+    if _netlink is None:
+        _netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _SOCK_DIAG)
+        _netlink.settimeout(5)
+    try:
+        near, far = sender.getsockname(), sender.getpeername()
+    except OSError:
+        return 0  # the peer has closed
+    request = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0xFFFFFFFF)
+    request += struct.pack("!HH", far[1], near[1])
+    request += socket.inet_aton(far[0]).ljust(16, b"\0") + socket.inet_aton(near[0]).ljust(16, b"\0")
+    request += struct.pack("=I", 0) + _NO_COOKIE
+    _netlink.send(struct.pack("=IHHII", 16 + len(request), _BY_FAMILY, 1, 0, 0) + request)
+    reply = _netlink.recv(4096)
+    if struct.unpack_from("=H", reply, 4)[0] == _ERROR:
+        return 0  # no such socket any more, or not permitted
+    (queued,) = struct.unpack_from("=I", reply, 16 + 4 + 48 + 4)
+    return int(queued)
