@@ -142,12 +142,13 @@ cdef void echo_token_locked(Output *out, Item *item, bint won) noexcept nogil:
         item_mark(item, ITEM_TOKEN)
 
 
-cdef Item *vivify_locked(Session *session, const Request *request, uint32_t exptime, char *value,
-                         uint32_t nbytes) noexcept nogil:
-    """The item that N asks for, where there was none. It does not remember that its key came in base64."""
+cdef Item *vivify_locked(Session *session, const Request *request, char *value, uint32_t nbytes) noexcept nogil:
+    """The item that N asks for, where there was none; N gives it its exptime later, at its place among the flags.
+
+    It does not remember that its key came in base64.
+    """
     cdef Put put
     memset(&put, 0, sizeof(put))
-    put.exptime = exptime
     put.explicit_cas = request.meta.explicit
     return store_create_locked(
         &session.context, &put, request.hash, request.key, request.nkey, value, nbytes
@@ -187,7 +188,7 @@ cdef void meta_get(Session *session, const Request *request) noexcept nogil:
         count(context.counters, GET_MISSES)
         created = meta_has(&request.meta, c'N')
         if created:
-            item = vivify_locked(session, request, 0, NULL, 0)  # N takes effect at its place among the flags
+            item = vivify_locked(session, request, NULL, 0)
     if item != NULL:
         hit_locked(session, request, item, created)
     store_unlock(context.store, request.hash)
@@ -308,7 +309,10 @@ cdef void meta_delete(Session *session, const Request *request) noexcept nogil:
 
 # ---- ma
 
-cdef void reply_number_locked(Session *session, const Request *request, const Item *item, uint64_t value) noexcept nogil:
+cdef void reply_number_locked(Session *session, const Request *request, Item *item, uint64_t value,
+                              bint created) noexcept nogil:
+    """The reply to an ma that went well, whose flags T and N act at their place among the others."""
+    cdef Context *context = &session.context
     cdef Output *out = &session.output
     cdef const char *at = request.args
     cdef const char *token = NULL
@@ -322,9 +326,13 @@ cdef void reply_number_locked(Session *session, const Request *request, const It
         reply_bytes(out, b"HD", 2)
     while next_token(&at, request.args + request.nargs, &token, &n):
         if token[0] == c't':
-            echo_ttl(out, item, session.context.now)
+            echo_ttl(out, item, context.now)
         elif token[0] == c'c':
-            echo_flag(out, c'c', store_shown_cas(session.context.store, item))
+            echo_flag(out, c'c', store_shown_cas(context.store, item))
+        elif token[0] == c'T':
+            store_set_exptime_locked(context, request.hash, &item, expiry(session, request.meta.ttl))
+        elif token[0] == c'N' and created:
+            store_set_exptime_locked(context, request.hash, &item, expiry(session, request.meta.vivify))
         else:
             echo_request(out, request, token, n)
     reply_end(out)
@@ -333,44 +341,43 @@ cdef void reply_number_locked(Session *session, const Request *request, const It
         reply_end(out)
 
 
-cdef void apply_locked(Session *session, const Request *request, StoreStatus *status) noexcept nogil:
+cdef StoreStatus arithmetic_locked(Session *session, const Request *request) noexcept nogil:
     """Find the item, or create it, do the sum, and write the reply if it went well."""
     cdef Context *context = &session.context
     cdef const Meta *meta = &request.meta
     cdef bint increment = meta.mode != c'D' and meta.mode != c'-'
-    cdef bint created = False
+    cdef StoreStatus status
     cdef uint64_t value = meta.initial
+    cdef size_t before = session.output.used
     cdef char text[24]
     cdef Item *item = store_find_locked(context, request.hash, request.key, request.nkey)
-    if item == NULL:
+    cdef bint created = item == NULL
+    if created:
         count(context.counters, INCR_MISSES if increment else DECR_MISSES)
         if not meta_has(meta, c'N'):
-            status[0] = NOT_FOUND
-            return
-        created = True
-        item = vivify_locked(session, request, expiry(session, meta.vivify), text, format_u64(text, value))
-        status[0] = STORED if item != NULL else NO_MEMORY
+            return NOT_FOUND
+        item = vivify_locked(session, request, text, format_u64(text, value))
+        if item == NULL:
+            return NO_MEMORY
     elif meta_has(meta, c'C') and meta.compare != 0 and store_shown_cas(context.store, item) != meta.compare:
-        status[0] = EXISTS
+        return EXISTS
     else:
-        status[0] = store_delta_locked(
-            context, request.hash, &item, increment, meta.delta, meta.explicit, &value
+        status = store_delta_locked(context, request.hash, &item, increment, meta.delta, meta.explicit, &value)
+        if status != STORED:
+            return status
+        count_class(
+            context.counters, store_class(context.store, item), CLASS_INCR_HITS if increment else CLASS_DECR_HITS
         )
-        if status[0] == STORED:
-            count_class(
-                context.counters, store_class(context.store, item), CLASS_INCR_HITS if increment else CLASS_DECR_HITS
-            )
-            if meta_has(meta, c'T'):
-                store_set_exptime_locked(context, request.hash, &item, expiry(session, meta.ttl))
-    # q hides what is to be expected, and that there was no item is not.
-    if status[0] == STORED and (created or not meta_has(meta, c'q')):
-        reply_number_locked(session, request, item, value)
+    reply_number_locked(session, request, item, value, created)
+    if meta_has(meta, c'q') and not created:
+        session.output.used = before  # q hides what was to be expected; that there was no item was not
+    return STORED
 
 
 cdef void meta_arithmetic(Session *session, const Request *request) noexcept nogil:
-    cdef StoreStatus status = STORED
+    cdef StoreStatus status
     store_lock(session.context.store, request.hash)
-    apply_locked(session, request, &status)
+    status = arithmetic_locked(session, request)
     store_unlock(session.context.store, request.hash)
     if meta_has(&request.meta, c'N'):
         store_grow(&session.context, request.hash)
