@@ -49,9 +49,10 @@ class Option:
     def checked(self, value: object, shown: str) -> Any:
         """``value``, if its type and range are right; else SettingsError names ``shown``.
 
-        An option with several values takes a list or one text of the command line's form, too.
+        An option with several values takes a list, too, and one that is no text takes the command line's form of it:
+        "1m" for a size.
         """
-        if isinstance(self.default, tuple) and isinstance(value, str):
+        if isinstance(value, str) and isinstance(self.default, (tuple, int)):
             return self.read(value, (), shown)
         value = tuple(value) if isinstance(value, list) else value
         if not self.kind.accepts(value):

@@ -27,7 +27,7 @@ cdef dict slabs_census(const Slabs *slabs):
             assert chunk_class(slabs, chunk) == cls, f"class {cls}: a free chunk of another class"
             assert item_meta(chunk) == 0, f"class {cls}: a free chunk that looks like an item"
             ref = chunk.next
-        assert len(free) == slab.free_count, f"class {cls}: {len(free)} free chunks, counted {slab.free_count}"
+        assert <uint64_t>len(free) == slab.free_count, f"class {cls}: {len(free)} free chunks, counted {slab.free_count}"
         assert slab.per_page * <uint64_t>slab.size <= PAGE_SIZE
         assert slab.fresh_left <= (slab.per_page if slab.pages else 0)
         pages += slab.pages
@@ -53,14 +53,14 @@ cdef dict table_census(Table *table, HashOf hash_of, const void *context):
     cdef Bucket *bucket
     cdef Item *item
     cdef bint ended
-    stripes = [0] * (table.stripe_mask + 1)
+    stripes = [0] * <Py_ssize_t>(table.stripe_mask + 1)
     taken = bytearray(table.pool_fresh + 1)
     for index in range(table.nbuckets):
         bucket = &table.buckets[index]
         ended = False
         length = 0
         while bucket != NULL:
-            for slot in range(SLOTS):
+            for slot in range(<uint32_t>SLOTS):
                 if bucket.tag[slot] == 0:
                     ended = True
                     assert bucket.ref[slot] == 0, f"bucket {index}: a free slot with a reference"
@@ -104,7 +104,7 @@ cdef list lru_census(Lru *lru, uint32_t cls):
     found = []
     while ref != 0:
         item = <Item *>chunk_at(lru.slabs, ref)
-        assert len(found) < lru_list.number, f"list {cls}: longer than its number {lru_list.number}"
+        assert <uint64_t>len(found) < lru_list.number, f"list {cls}: longer than its number {lru_list.number}"
         assert item.prev == before, f"list {cls}: a link back that is not the way there"
         assert item_nkey(item) != 0, f"list {cls}: a chunk that is no item"
         assert lru_id(lru.slabs, item) == cls, f"list {cls}: an item of another class"
@@ -113,7 +113,7 @@ cdef list lru_census(Lru *lru, uint32_t cls):
         before = ref
         ref = item.next
     assert lru_list.tail == before, f"list {cls}: the tail is not the last"
-    assert lru_list.number == len(found), f"list {cls}: {len(found)} items, counted {lru_list.number}"
+    assert lru_list.number == <uint64_t>len(found), f"list {cls}: {len(found)} items, counted {lru_list.number}"
     assert lru_list.bytes == bytes_found, f"list {cls}: {bytes_found} bytes, counted {lru_list.bytes}"
     assert lru_list.lock.word == 0, f"list {cls}: locked"
     return found

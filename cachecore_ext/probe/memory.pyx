@@ -4,9 +4,10 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from cachecore_ext.base.hashing cimport HashKey, hash_bytes
-from cachecore_ext.base.linux cimport clock_gettime, getrandom, timespec
+from cachecore_ext.base.linux cimport getrandom
 from cachecore_ext.base.numbers cimport format_u64
 from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
+from cachecore_ext.probe.loops cimport cpu_ns
 from cachecore_ext.storage.item cimport (
     ITEM_ACTIVE, ITEM_FETCHED, ITEM_HEADER, ITEM_REWRITTEN, Item, item_key, item_mark, item_meta, item_nkey, item_set_time,
     item_size, item_time, item_unmark,
@@ -21,16 +22,6 @@ from cachecore_ext.storage.table cimport (
     Table as TableStruct, table_bytes, table_find_locked, table_free, table_grow, table_init, table_insert_locked,
     table_is_full, table_lock, table_remove_locked, table_replace_locked, table_unlock,
 )
-
-cdef extern from "<time.h>" nogil:
-    enum: CLOCK_THREAD_CPUTIME_ID
-
-
-cdef inline uint64_t cpu_ns() noexcept nogil:
-    """CPU time of this thread: being preempted does not count."""
-    cdef timespec now
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
-    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
 
 
 cdef class Slabs:

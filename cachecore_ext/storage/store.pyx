@@ -505,6 +505,7 @@ cdef StoreStatus concat_locked(Context *context, Put *put, uint64_t h, Item *old
     else:
         cursor_copy(store, &target, added, nbytes)
         cursor_copy(store, &target, &kept, item_nbytes(old))
+    put.binary = False  # as in memcached, a value that was put together forgets how its key was given
     dress_locked(context, put, item, old, False)
     return link_locked(context, h, item, old)
 

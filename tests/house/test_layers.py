@@ -49,9 +49,9 @@ def imported_modules(text: str, room: str = "") -> set[str]:
 
 def objection(room: str, other: str) -> str | None:
     """Why ``room`` may not name ``other``; None if it may."""
-    if WINDOW in (room, other) or room == other:
-        return f"{room}: nobody names {WINDOW}" if other == WINDOW != room else None
     floor, other_floor = room.split(".")[0], other.split(".")[0]
+    if WINDOW in (floor, other_floor) or room == other:
+        return f"{room}: nobody names {WINDOW}" if other_floor == WINDOW != floor else None
     for name in (floor, other_floor):
         if name not in FLOORS:
             return f"{name} is no floor of {' < '.join(FLOORS)}"

@@ -45,7 +45,7 @@ class Mismatch:
 
 
 class Normaliser:
-    """Takes out of one peer's replies what must differ: versions, cas numbers, passing seconds, item sizes."""
+    """Takes out of one peer's replies what must differ: version, cas numbers, seconds, item sizes."""
 
     def __init__(self) -> None:
         self.cas: dict[bytes, bytes] = {b"0": b"0"}

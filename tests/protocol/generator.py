@@ -159,7 +159,8 @@ class Generator:
 
     def cas_number(self, key: bytes) -> bytes:
         """Mostly the number the key had at the last barrier."""
-        return self.random.choice([b"<cas:%s>", b"<cas:%s>", b"<cas:%s>", b"<cas:%s+1000000>", b"<cas:%s-1>"]) % key
+        relations = [b"<cas:%s>", b"<cas:%s>", b"<cas:%s>", b"<cas:%s+1000000>", b"<cas:%s-1>"]
+        return self.random.choice(relations) % key
 
     def delete(self) -> bytes:
         more = self.random.choice([[], [], [], [b"0"], [b"noreply"]])

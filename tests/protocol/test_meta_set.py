@@ -122,6 +122,12 @@ OPTIONS = [
     case("binary-key", b"ms YWI= 1 b k\r\nx\r\nget ab\r\n", b"HD kYWI= b\r\n" + hit(b"ab", b"x")),
     case("binary-key-failure-echo", b"ms YWI= 1 b k ME\r\nx\r\nms YWI= 1 b k ME\r\nx\r\n",
          b"HD kYWI= b\r\nNS kYWI= b\r\n"),
+    case("binary-append-to-a-text-key", b"ms YQ== 1 b MA k\r\nx\r\nmg a k v\r\n",
+         b"HD kYQ== b\r\nVA 4 ka\r\noldx\r\n", setup=OLD),
+    case("append-ends-the-binary-mark", b"ms YWI= 1 b\r\nx\r\nms YWI= 1 b MP\r\ny\r\nmg ab k v\r\n",
+         HD * 2 + b"VA 2 kab\r\nyx\r\n"),
+    case("classic-append-ends-the-binary-mark", b"ms YWI= 1 b\r\nx\r\nappend ab 0 0 1\r\ny\r\nmg ab k v\r\n",
+         HD + STORED + b"VA 2 kab\r\nxy\r\n"),
     case("text-store-ends-the-binary-mark", b"ms YWI= 1 b\r\nx\r\n" + put(b"ab", b"y") + b"mg ab k\r\n",
          HD + STORED + b"HD kab\r\n"),
 ]

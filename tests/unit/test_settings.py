@@ -210,7 +210,7 @@ def test_an_action_comes_before_all_else(line, action):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"port": "11211"}, "ERROR: Invalid port number (port='11211')"),
+        ({"port": "x"}, "ERROR: Invalid port number (port='x')"),
         ({"port": True}, "ERROR: Invalid port number (port=True)"),
         ({"threads": 0}, "Number of threads must be greater than 0 (threads=0)"),
         ({"disable_cas": 1}, "This option is either on or off (disable_cas=1)"),

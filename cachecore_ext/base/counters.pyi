@@ -1,0 +1,44 @@
+"""The counters' names for Python; the values are positions in a counter set."""
+
+from enum import IntEnum
+
+class Counter(IntEnum):
+    """What every thread counts."""
+
+    CMD_FLUSH = 0
+    CMD_META = 1
+    GET_MISSES = 2
+    GET_EXPIRED = 3
+    GET_FLUSHED = 4
+    DELETE_MISSES = 5
+    INCR_MISSES = 6
+    DECR_MISSES = 7
+    CAS_MISSES = 8
+    TOUCH_MISSES = 9
+    STORE_TOO_LARGE = 10
+    STORE_NO_MEMORY = 11
+    AUTH_CMDS = 12
+    AUTH_ERRORS = 13
+    BYTES_READ = 14
+    BYTES_WRITTEN = 15
+    CONN_YIELDS = 16
+    TOTAL_ITEMS = 17
+    TOTAL_CONNECTIONS = 18
+    REJECTED_CONNECTIONS = 19
+    LISTEN_DISABLED_NUM = 20
+    TIME_IN_LISTEN_DISABLED_US = 21
+    READ_BUF_OOM = 22
+    RESPONSE_OBJ_OOM = 23
+    MALLOC_FAILS = 24
+
+class ClassCounter(IntEnum):
+    """What every thread counts for each slab class."""
+
+    CLASS_GET_HITS = 0
+    CLASS_CMD_SET = 1
+    CLASS_DELETE_HITS = 2
+    CLASS_INCR_HITS = 3
+    CLASS_DECR_HITS = 4
+    CLASS_CAS_HITS = 5
+    CLASS_CAS_BADVAL = 6
+    CLASS_TOUCH_HITS = 7

@@ -1,1 +1,0 @@
-"""Each room's invariants; nothing for Python."""

@@ -1,0 +1,40 @@
+"""What the loops over the store are made of: one get, set or delete each, and values that tell whether they are whole."""
+from libc.stdint cimport uint32_t, uint64_t
+
+from cachecore_ext.base.hashing cimport fold
+from cachecore_ext.base.linux cimport clock_gettime, timespec
+from cachecore_ext.storage.item cimport Item
+from cachecore_ext.storage.store cimport Context, Store
+
+cdef extern from "<time.h>" nogil:
+    enum: CLOCK_THREAD_CPUTIME_ID
+
+cdef struct Tally:
+    uint64_t hits
+    uint64_t misses
+    uint64_t torn         # values that are not as any thread wrote them
+    uint64_t stored
+    uint64_t refused
+    uint64_t deleted
+    uint64_t longest_ns   # most CPU time of one storing, where it is measured
+    uint64_t over_ms      # storings above a millisecond
+
+cdef void write_value(char *out, size_t n, uint64_t first) noexcept nogil
+cdef bint value_is_whole(const char *value, size_t n) noexcept nogil
+cdef size_t read_value(const Store *store, const Item *item, char *out) noexcept nogil
+cdef Item *get_locked(Context *context, uint64_t h, const char *key, uint32_t nkey, char *out, size_t *size) noexcept nogil
+cdef void get_once(Context *context, const char *key, uint32_t nkey, char *room, Tally *tally) noexcept nogil
+cdef void set_once(Context *context, const char *key, uint32_t nkey, char *value, uint32_t n, Tally *tally) noexcept nogil
+cdef void delete_once(Context *context, const char *key, uint32_t nkey, Tally *tally) noexcept nogil
+
+
+cdef inline uint64_t cpu_ns() noexcept nogil:
+    """CPU time of this thread: being preempted does not count."""
+    cdef timespec now
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
+    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+
+
+cdef inline uint64_t next_random(uint64_t *state) noexcept nogil:
+    state[0] += <uint64_t>0x9E3779B97F4A7C15
+    return fold(state[0], state[0] ^ <uint64_t>0xE7037ED1A0B428DB)

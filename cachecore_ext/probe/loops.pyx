@@ -1,0 +1,99 @@
+"""One operation on a store each, without the GIL."""
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+from cachecore_ext.storage.item cimport ITEM_LARGE, LARGE_MIN, Item, item_meta, item_nbytes, item_value
+from cachecore_ext.storage.store cimport (
+    PUT_SET, STORED, Context, Put, Store, ValueCursor, cursor_open, cursor_skip, store_fetched_locked, store_find_locked,
+    store_hash, store_hold_locked, store_lock, store_put, store_release, store_unlink_locked, store_unlock,
+)
+
+
+# ---- values that tell whether they are whole: word i is made of word 0 and i
+
+cdef inline uint64_t word_at(uint64_t first, size_t i) noexcept nogil:
+    return first if i == 0 else fold(first ^ i, <uint64_t>0x9E3779B97F4A7C15)
+
+
+cdef void write_value(char *out, size_t n, uint64_t first) noexcept nogil:
+    cdef size_t i
+    cdef uint64_t word
+    for i in range(0, n, 8):
+        word = word_at(first, i // 8)
+        memcpy(out + i, &word, min(<size_t>8, n - i))
+
+
+cdef bint value_is_whole(const char *value, size_t n) noexcept nogil:
+    cdef uint64_t first = 0, word
+    cdef size_t i
+    memcpy(&first, value, min(<size_t>8, n))
+    for i in range(8, n, 8):
+        word = word_at(first, i // 8)
+        if memcmp(value + i, &word, min(<size_t>8, n - i)) != 0:
+            return False
+    return True
+
+
+cdef size_t read_value(const Store *store, const Item *item, char *out) noexcept nogil:
+    cdef ValueCursor cursor
+    cdef size_t left = item_nbytes(item), step
+    cursor_open(store, item, &cursor)
+    while left > 0:
+        step = min(left, cursor.left)
+        memcpy(out, cursor.at, step)
+        out += step
+        left -= step
+        cursor_skip(store, &cursor, step)
+    return item_nbytes(item)
+
+
+cdef Item *get_locked(Context *context, uint64_t h, const char *key, uint32_t nkey, char *out, size_t *size) noexcept nogil:
+    """Copy a small value to ``out``, or hold a large one's item for the caller to copy; NULL when there is none."""
+    cdef Item *item = store_find_locked(context, h, key, nkey)
+    if item != NULL:
+        size[0] = item_nbytes(item)
+        if item_meta(item) & ITEM_LARGE:
+            store_hold_locked(item)
+        else:
+            memcpy(out, item_value(item), size[0])
+        store_fetched_locked(context, item)
+    return item
+
+
+cdef void get_once(Context *context, const char *key, uint32_t nkey, char *room, Tally *tally) noexcept nogil:
+    cdef size_t size = 0
+    cdef uint64_t h = store_hash(context.store, key, nkey)
+    cdef Item *item
+    store_lock(context.store, h)
+    item = get_locked(context, h, key, nkey, room, &size)
+    store_unlock(context.store, h)
+    if item == NULL:
+        tally.misses += 1
+        return
+    tally.hits += 1
+    if size >= LARGE_MIN:  # item itself may be gone by now unless it is a large one
+        read_value(context.store, item, room)
+        store_release(context.store, item)
+    tally.torn += not value_is_whole(room, size)
+
+
+cdef void set_once(Context *context, const char *key, uint32_t nkey, char *value, uint32_t n, Tally *tally) noexcept nogil:
+    cdef Put put
+    memset(&put, 0, sizeof(Put))
+    put.mode = PUT_SET
+    put.drop_on_failure = True
+    if store_put(context, &put, store_hash(context.store, key, nkey), key, nkey, value, n) == STORED:
+        tally.stored += 1
+    else:
+        tally.refused += 1
+
+
+cdef void delete_once(Context *context, const char *key, uint32_t nkey, Tally *tally) noexcept nogil:
+    cdef uint64_t h = store_hash(context.store, key, nkey)
+    cdef Item *item
+    store_lock(context.store, h)
+    item = store_find_locked(context, h, key, nkey)
+    if item != NULL:
+        store_unlink_locked(context, h, item)
+        tally.deleted += 1
+    store_unlock(context.store, h)

@@ -1,0 +1,505 @@
+"""A window into the store. Every method may be called from any thread; the work is done without the GIL."""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from cachecore_ext.base.clock cimport clock_advance, clock_expiry, clock_freeze, clock_now
+from cachecore_ext.base.counters cimport COUNTERS, Counter, CounterSet
+from cachecore_ext.base.hashing cimport HashKey, hash_bytes
+from cachecore_ext.base.numbers cimport format_u64, parse_u64
+from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
+from cachecore_ext.probe.loops cimport (
+    Tally, cpu_ns, delete_once, get_locked, get_once, next_random, read_value, set_once, write_value,
+)
+from cachecore_ext.storage.item cimport (
+    ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_LARGE, ITEM_REWRITTEN,
+    ITEM_STALE, ITEM_TOKEN, LARGE_MIN, Item, Piece, item_cas, item_exptime, item_flags, item_key, item_large, item_meta,
+    item_nbytes, item_nkey, item_size, item_time, item_value,
+)
+from cachecore_ext.storage.slabs cimport PAGE_SIZE, chunk_at, chunk_class
+from cachecore_ext.storage.store cimport (
+    NOT_FOUND, PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET, STORED, Context, Put, Store as StoreStruct,
+    StoreSettings, StoreStatus, ValueCursor, cursor_open, cursor_skip, store_class, store_commit, store_delta_locked,
+    store_drop_failed, store_empty_locked, store_fetched_locked, store_find_locked, store_flush, store_free,
+    store_hash, store_hold_locked, store_init, store_lock, store_put, store_release, store_reserve,
+    store_set_exptime_locked, store_shown_cas, store_unlock,
+)
+from cachecore_ext.storage.table cimport table_bytes, table_find_locked
+
+cdef enum:
+    VALUE_ROOM = 1 << 21   # the largest value of the loops
+    CHECK_CLOCK = 256      # turns of a loop between two looks at the clock
+
+STATUS = ("STORED", "NOT_STORED", "EXISTS", "NOT_FOUND", "TOO_LARGE", "NO_MEMORY", "NON_NUMERIC")
+MODES = {"set": PUT_SET, "add": PUT_ADD, "replace": PUT_REPLACE, "append": PUT_APPEND, "prepend": PUT_PREPEND}
+MARKS = {
+    "flags": ITEM_FLAGS, "large": ITEM_LARGE, "chained": ITEM_CHAINED, "binary": ITEM_BINARY, "fetched": ITEM_FETCHED,
+    "active": ITEM_ACTIVE, "stale": ITEM_STALE, "token": ITEM_TOKEN, "explicit": ITEM_EXPLICIT,
+    "rewritten": ITEM_REWRITTEN,
+}
+
+cdef uint64_t hash_of_item(const void *hash_key, const Item *item) noexcept nogil:
+    return hash_bytes(<const HashKey *>hash_key, item_key(item), item_nkey(item))
+
+
+cdef class Store:
+    """A store of its own, with a clock that can be moved."""
+
+    cdef StoreStruct *store
+    cdef dict held
+    cdef int next_held
+    cdef uint64_t counted[COUNTERS]
+    cdef uint64_t initial_charge
+
+    def __cinit__(self, *, uint64_t memory_limit=64 << 20, uint64_t item_size_max=1 << 20, double growth_factor=0,
+                  uint32_t chunk_min=48, uint32_t threads=4, bint evictions=True, bint use_cas=True):
+        cdef StoreSettings settings
+        self.held = {}
+        self.store = <StoreStruct *>calloc(1, sizeof(StoreStruct))
+        if self.store == NULL:
+            raise MemoryError
+        settings.memory_limit = memory_limit
+        settings.item_size_max = item_size_max
+        settings.growth_factor = growth_factor
+        settings.chunk_min = chunk_min
+        settings.threads = threads
+        settings.evictions = evictions
+        settings.use_cas = use_cas
+        if store_init(self.store, &settings) != 0:
+            raise MemoryError
+        self.initial_charge = self.store.slabs.charged
+
+    def __dealloc__(self):
+        if self.store != NULL:
+            store_free(self.store)
+            free(self.store)
+
+    cdef void begin(self, Context *context, CounterSet *counters) noexcept:
+        memset(counters, 0, sizeof(CounterSet))
+        context.store = self.store
+        context.counters = counters
+        context.now = clock_now(&self.store.clock)
+
+    cdef void end(self, const CounterSet *counters) noexcept:
+        cdef int i
+        for i in range(COUNTERS):
+            self.counted[i] += counters.counter[i]
+
+    # ---- single operations
+
+    def put(self, str mode, bytes key, bytes value, *, uint32_t flags=0, int64_t exptime=0, compare=None,
+            uint64_t explicit=0, bint invalidate=False, vivify=None, bint reserve=False):
+        """Run a storage command; its status. ``compare``: a cas; ``reserve``: the way of a value that comes in parts."""
+        cdef Context context
+        cdef CounterSet counters
+        cdef Put put
+        cdef StoreStatus status
+        cdef Item *item = NULL
+        cdef ValueCursor cursor
+        cdef const char *k = key
+        cdef char *v = value
+        cdef uint32_t nkey = len(key), n = len(value)
+        cdef size_t step
+        cdef uint64_t h = store_hash(self.store, k, nkey)
+        self.begin(&context, &counters)
+        memset(&put, 0, sizeof(Put))
+        put.mode = MODES[mode]
+        put.drop_on_failure = mode == "set" and compare is None
+        put.flags = flags
+        put.exptime = clock_expiry(&self.store.clock, context.now, exptime)
+        put.compare = compare is not None
+        put.compare_cas = compare or 0
+        put.explicit_cas = explicit
+        put.invalidate = invalidate
+        put.vivify = vivify is not None
+        put.vivify_exptime = clock_expiry(&self.store.clock, context.now, vivify or 0)
+        with nogil:
+            if not reserve:
+                status = store_put(&context, &put, h, k, nkey, v, n)
+            else:
+                status = store_reserve(&context, &put, k, nkey, n, &item)
+                if status == STORED:
+                    cursor_open(self.store, item, &cursor)
+                    while n > 0:
+                        step = min(<size_t>n, cursor.left)
+                        memcpy(cursor.at, v, step)
+                        cursor_skip(self.store, &cursor, step)
+                        v += step
+                        n -= <uint32_t>step
+                    status = store_commit(&context, &put, h, item)
+                elif put.drop_on_failure:
+                    store_drop_failed(&context, h, k, nkey)
+        self.end(&counters)
+        return STATUS[<int>status]
+
+    def get(self, bytes key):
+        """Fetch a value: (value, flags, cas), or None."""
+        cdef Context context
+        cdef CounterSet counters
+        cdef const char *k = key
+        cdef uint32_t nkey = len(key)
+        cdef uint64_t h = store_hash(self.store, k, nkey)
+        cdef Item *item
+        cdef char room[LARGE_MIN]
+        cdef size_t size = 0
+        cdef uint32_t flags = 0
+        cdef uint64_t cas = 0
+        self.begin(&context, &counters)
+        # Who holds a bucket's lock must not wait for the GIL: its holder may be waiting for that lock.
+        with nogil:
+            store_lock(self.store, h)
+            item = get_locked(&context, h, k, nkey, room, &size)
+            if item != NULL:
+                flags = item_flags(item)
+                cas = store_shown_cas(self.store, item)
+            store_unlock(self.store, h)
+        self.end(&counters)
+        if item == NULL:
+            return None
+        if size < LARGE_MIN:
+            return room[:size], flags, cas
+        found = self.value_of(item), flags, cas
+        store_release(self.store, item)
+        return found
+
+    cdef bytes value_of(self, const Item *item):
+        cdef bytes value = bytes(item_nbytes(item))
+        read_value(self.store, item, <char *>value)
+        return value
+
+    def look(self, bytes key):
+        """What is known of an item, dead or alive, without touching it; None if the table does not have it."""
+        cdef uint64_t h = store_hash(self.store, key, len(key))
+        cdef Item *item
+        store_lock(self.store, h)
+        item = table_find_locked(&self.store.table, h, key, len(key))
+        found = None
+        if item != NULL:
+            found = {
+                "cas": item_cas(item), "exptime": item_exptime(item), "time": item_time(item), "size": item_size(item),
+                "class": store_class(self.store, item), "address": <uint64_t>item,
+                "marks": {name for name, bit in MARKS.items() if item_meta(item) & <uint32_t>bit},
+            }
+        store_unlock(self.store, h)
+        return found
+
+    def delete(self, bytes key):
+        """Remove a key; whether it was there."""
+        cdef Context context
+        cdef CounterSet counters
+        cdef Tally tally
+        cdef const char *k = key
+        cdef uint32_t nkey = len(key)
+        self.begin(&context, &counters)
+        tally.deleted = 0
+        with nogil:
+            delete_once(&context, k, nkey, &tally)
+        self.end(&counters)
+        return bool(tally.deleted)
+
+    def delta(self, bytes key, uint64_t by, bint increment=True):
+        """incr or decr: the new number, or the status that says why not."""
+        cdef Context context
+        cdef CounterSet counters
+        cdef uint64_t h = store_hash(self.store, key, len(key)), result = 0
+        cdef const char *k = key
+        cdef uint32_t nkey = len(key)
+        cdef StoreStatus status = NOT_FOUND
+        cdef Item *item
+        self.begin(&context, &counters)
+        with nogil:
+            store_lock(self.store, h)
+            item = store_find_locked(&context, h, k, nkey)
+            if item != NULL:
+                status = store_delta_locked(&context, h, &item, increment, by, 0, &result)
+            store_unlock(self.store, h)
+        self.end(&counters)
+        return result if status == STORED else STATUS[<int>status]
+
+    def touch(self, bytes key, int64_t exptime):
+        """Give an item another exptime; whether it was there and there was memory."""
+        cdef Context context
+        cdef CounterSet counters
+        cdef uint64_t h = store_hash(self.store, key, len(key))
+        cdef bint done = False
+        self.begin(&context, &counters)
+        store_lock(self.store, h)
+        cdef Item *item = store_find_locked(&context, h, key, len(key))
+        if item != NULL:
+            done = store_set_exptime_locked(
+                &context, h, &item, clock_expiry(&self.store.clock, context.now, exptime)
+            )
+            store_fetched_locked(&context, item)
+        store_unlock(self.store, h)
+        self.end(&counters)
+        return done
+
+    def empty(self, bytes key, uint32_t flags=0):
+        """Take an item's value away but keep the item; whether it was there and there was memory."""
+        cdef Context context
+        cdef CounterSet counters
+        cdef uint64_t h = store_hash(self.store, key, len(key))
+        self.begin(&context, &counters)
+        store_lock(self.store, h)
+        cdef Item *item = store_find_locked(&context, h, key, len(key))
+        if item != NULL:
+            item = store_empty_locked(&context, h, item, flags)
+        store_unlock(self.store, h)
+        self.end(&counters)
+        return item != NULL
+
+    def flush(self, int64_t delay=0):
+        """Make every item go, at once or later."""
+        cdef Context context
+        cdef CounterSet counters
+        self.begin(&context, &counters)
+        store_flush(&context, delay)
+
+    def hold(self, bytes key):
+        """Keep a large item's memory, as a reply does that is being sent; a handle, or None."""
+        cdef uint64_t h = store_hash(self.store, key, len(key))
+        store_lock(self.store, h)
+        cdef Item *item = table_find_locked(&self.store.table, h, key, len(key))
+        if item != NULL and item_meta(item) & ITEM_LARGE:
+            store_hold_locked(item)
+        store_unlock(self.store, h)
+        if item == NULL or not item_meta(item) & ITEM_LARGE:
+            return None
+        self.next_held += 1
+        self.held[self.next_held] = <uint64_t>item
+        return self.next_held
+
+    def held_value(self, int handle):
+        """The value of a held item."""
+        return self.value_of(<Item *><uint64_t>self.held[handle])
+
+    def release(self, int handle):
+        """Let it go."""
+        store_release(self.store, <Item *><uint64_t>self.held.pop(handle))
+
+    # ---- clock and sums
+
+    def freeze(self):
+        """Let the clock stand still."""
+        clock_freeze(&self.store.clock)
+
+    def advance(self, int64_t seconds):
+        """Move the clock."""
+        clock_advance(&self.store.clock, seconds)
+
+    @property
+    def now(self):
+        """The tick."""
+        return clock_now(&self.store.clock)
+
+    def counters(self):
+        """What was counted, by name."""
+        return {which.name.lower(): self.counted[<int>which] for which in Counter if <int>which < COUNTERS}
+
+    def memory(self):
+        """Bytes: of the limit, charged against it, of pages, of the table in use."""
+        slabs = &self.store.slabs
+        return {
+            "limit": slabs.limit, "charged": slabs.charged, "pages": <uint64_t>slabs.pages * PAGE_SIZE,
+            "table": table_bytes(&self.store.table),
+        }
+
+    def lists(self):
+        """The LRU lists' sums, by class, for those that ever had an item."""
+        found = {}
+        for cls in range(1, self.store.slabs.nclasses + 1):
+            of = &self.store.lru.lists[<int>cls]
+            if of.number or of.evicted or of.reclaimed or of.outofmemory:
+                found[cls] = {
+                    "number": of.number, "bytes": of.bytes, "evicted": of.evicted, "reclaimed": of.reclaimed,
+                    "outofmemory": of.outofmemory, "reflocked": of.reflocked,
+                }
+        return found
+
+    def check(self):
+        """The invariants, with nobody at work: every item is in the table and in its list, every chunk is accounted for."""
+        cdef StoreStruct *store = self.store
+        cdef Item *item
+        table = table_census(&store.table, hash_of_item, &store.hash_key)
+        classes = slabs_census(&store.slabs)
+        used = dict.fromkeys(classes, 0)
+        items, size = 0, 0
+        for cls in range(1, store.slabs.nclasses + 1):
+            for ref in lru_census(&store.lru, cls):
+                item = <Item *>chunk_at(&store.slabs, ref)
+                assert self.linked(item), "an item is in a list, but the table does not have it"
+                assert not item_meta(item) & ITEM_LARGE or item_large(item).refs == 1 + self.holds(item), "refs"
+                self.count_chunks(item, used)
+                items += 1
+                size += item_size(item)
+        for address in set(self.held.values()):
+            item = <Item *><uint64_t>address
+            if not self.linked(item):
+                assert item_large(item).refs == self.holds(item), "refs of a held item"
+                self.count_chunks(item, used)
+        assert items == table["items"], f"{items} items in the lists, {table['items']} in the table"
+        for cls, of in classes.items():
+            assert of["used"] == used[cls], f"class {cls}: {of['used']} chunks in use, {used[cls]} in items"
+        charged = sum([of["pages"] * (PAGE_SIZE + (PAGE_SIZE // of["size"]) * store.slabs.table_cost // 1024)
+                       for of in classes.values()])
+        assert store.slabs.charged == self.initial_charge + charged
+        assert store.slabs.charged <= store.slabs.limit + len(classes) * (PAGE_SIZE + PAGE_SIZE // 4)
+        return table | {"bytes": size, "classes": classes}
+
+    cdef bint linked(self, const Item *item) noexcept:
+        cdef uint64_t h = hash_of_item(&self.store.hash_key, item)
+        return table_find_locked(&self.store.table, h, item_key(item), item_nkey(item)) == item
+
+    cdef uint32_t holds(self, const Item *item) except? 0xFFFFFFFF:
+        return list(self.held.values()).count(<uint64_t>item)
+
+    cdef int count_chunks(self, const Item *item, dict used) except -1:
+        cdef uint32_t ref = item_large(item).chain if item_meta(item) & ITEM_CHAINED else 0
+        cdef uint64_t size = 0
+        cdef const Piece *piece
+        used[chunk_class(&self.store.slabs, item)] += 1
+        while ref != 0:
+            piece = <const Piece *>chunk_at(&self.store.slabs, ref)
+            assert item_nkey(<const Item *>piece) == 0, "a piece that looks like an item"
+            used[chunk_class(&self.store.slabs, piece)] += 1
+            size += piece.size
+            ref = piece.next
+        assert size == (item_nbytes(item) if item_meta(item) & ITEM_CHAINED else 0), "the pieces' sizes"
+        return 0
+
+    # ---- loops, for threads of the caller's
+
+    def run_mixed(self, uint64_t operations, *, uint64_t seed, uint64_t keys, uint32_t sets=10, uint32_t deletes=0,
+                  uint32_t smallest=100, uint32_t largest=100):
+        """Gets, and ``sets`` and ``deletes`` in a hundred, of keys drawn from ``keys``; every value got is verified."""
+        cdef Context context
+        cdef CounterSet *counters = <CounterSet *>calloc(1, sizeof(CounterSet))
+        cdef char *room = <char *>calloc(1, VALUE_ROOM)
+        cdef Tally tally
+        cdef char key[32]
+        cdef uint64_t i, drawn, state = seed
+        cdef uint32_t nkey, size, what
+        if counters == NULL or room == NULL or smallest < 8 or not smallest <= largest <= VALUE_ROOM:
+            free(counters)
+            free(room)
+            raise ValueError("sizes")
+        memset(&tally, 0, sizeof(Tally))
+        memcpy(key, b"key", 3)
+        self.begin(&context, counters)
+        with nogil:
+            for i in range(operations):
+                if i % CHECK_CLOCK == 0:
+                    context.now = clock_now(&self.store.clock)
+                nkey = 3 + format_u64(key + 3, next_random(&state) % keys)
+                drawn = next_random(&state)
+                what = <uint32_t>(drawn % 100)
+                if what < sets:
+                    size = smallest + <uint32_t>((drawn >> 32) % (largest - smallest + 1))
+                    write_value(room, size, drawn)
+                    set_once(&context, key, nkey, room, size, &tally)
+                elif what < sets + deletes:
+                    delete_once(&context, key, nkey, &tally)
+                else:
+                    get_once(&context, key, nkey, room, &tally)
+        self.end(counters)
+        free(counters)
+        free(room)
+        return <dict>tally
+
+    def fill(self, uint64_t first, uint64_t number, uint32_t size=32, *, bint measure=False):
+        """Set the keys ``key<n>``, one after the other; ``measure`` the most CPU time that one takes."""
+        cdef Context context
+        cdef CounterSet *counters = <CounterSet *>calloc(1, sizeof(CounterSet))
+        cdef Tally tally
+        cdef char key[32]
+        cdef bytes value = bytes(size)
+        cdef char *v = value
+        cdef uint64_t i, begin = 0, taken
+        if counters == NULL:
+            raise MemoryError
+        memset(&tally, 0, sizeof(Tally))
+        memcpy(key, b"key", 3)
+        self.begin(&context, counters)
+        with nogil:
+            for i in range(first, first + number):
+                if measure:
+                    begin = cpu_ns()
+                set_once(&context, key, 3 + format_u64(key + 3, i), v, size, &tally)
+                if measure:
+                    taken = cpu_ns() - begin
+                    tally.longest_ns = max(tally.longest_ns, taken)
+                    tally.over_ms += taken > 1000000
+        self.end(counters)
+        free(counters)
+        return <dict>tally
+
+    def run_incr(self, bytes key, uint64_t times):
+        """Add 1 to a number, so often; how often that succeeded."""
+        cdef Context context
+        cdef CounterSet counters
+        cdef uint64_t i, h = store_hash(self.store, key, len(key)), result = 0, done = 0
+        cdef const char *k = key
+        cdef uint32_t nkey = len(key)
+        cdef Item *item
+        self.begin(&context, &counters)
+        with nogil:
+            for i in range(times):
+                store_lock(self.store, h)
+                item = store_find_locked(&context, h, k, nkey)
+                if item != NULL:
+                    done += store_delta_locked(&context, h, &item, True, 1, 0, &result) == STORED
+                store_unlock(self.store, h)
+        return done
+
+    def run_cas(self, bytes key, uint64_t times):
+        """Add 1 to a number of fixed length by get and cas, so often, each until it succeeds; how many cas failed."""
+        cdef Context context
+        cdef CounterSet counters
+        cdef Put put
+        cdef uint64_t i = 0, h = store_hash(self.store, key, len(key)), number = 0, failed = 0
+        cdef char text[24]
+        cdef const char *k = key
+        cdef uint32_t nkey = len(key), n
+        cdef Item *item
+        cdef bint good = True
+        self.begin(&context, &counters)
+        with nogil:
+            while i < times and good:
+                memset(&put, 0, sizeof(Put))
+                put.mode = PUT_SET
+                put.compare = True
+                store_lock(self.store, h)
+                item = store_find_locked(&context, h, k, nkey)
+                good = item != NULL and parse_u64(item_value(item), item_nbytes(item), &number)
+                if good:
+                    put.compare_cas = item_cas(item)
+                store_unlock(self.store, h)
+                n = format_u64(text, number + 1)
+                if good and store_put(&context, &put, h, k, nkey, text, n) == STORED:
+                    i += 1
+                else:
+                    failed += 1
+        if not good:
+            raise KeyError(key)
+        return failed
+
+    def repeat_get(self, uint64_t first, uint64_t number, uint64_t times):
+        """Get ``number`` keys of ``fill``, of small values, ``times`` times, without the GIL; how many were there."""
+        cdef Context context
+        cdef CounterSet counters
+        cdef char key[32]
+        cdef char room[LARGE_MIN]
+        cdef uint64_t i, j, h, found = 0
+        cdef uint32_t nkey
+        cdef size_t size = 0
+        memcpy(key, b"key", 3)
+        self.begin(&context, &counters)
+        with nogil:
+            for i in range(times):
+                for j in range(first, first + number):
+                    nkey = 3 + format_u64(key + 3, j)
+                    h = store_hash(self.store, key, nkey)
+                    store_lock(self.store, h)
+                    found += get_locked(&context, h, key, nkey, room, &size) != NULL
+                    store_unlock(self.store, h)
+        return found
