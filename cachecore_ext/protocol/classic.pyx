@@ -8,13 +8,14 @@ from cachecore_ext.base.counters cimport (
     DELETE_MISSES, GET_MISSES, INCR_MISSES, TOUCH_MISSES, count, count_class,
 )
 from cachecore_ext.protocol.reply cimport (
-    Output, reply_bytes, reply_char, reply_end, reply_room, reply_text, reply_u64, reply_value_locked,
+    Output, reply_at, reply_end, reply_room, reply_text, reply_u64, reply_upto, reply_value_locked, write_bytes,
+    write_u64,
 )
 from cachecore_ext.protocol.request cimport (
     CMD_APPEND, CMD_ADD, CMD_CAS, CMD_GAT, CMD_GATS, CMD_GETS, CMD_INCR, CMD_PREPEND, CMD_REPLACE, CMD_SET, next_token,
 )
 from cachecore_ext.protocol.session cimport BLOCKED, DONE
-from cachecore_ext.storage.item cimport Item, item_flags, item_key, item_nbytes, item_nkey
+from cachecore_ext.storage.item cimport Item, item_flags, item_nbytes
 from cachecore_ext.storage.store cimport (
     EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, NOT_STORED, PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET,
     STORED, TOO_LARGE, Context, Store, store_class, store_delta_locked, store_fetched_locked, store_find_locked,
@@ -39,6 +40,7 @@ cdef inline void serve_key(Session *session, const Request *request, const Key *
     cdef Output *out = &session.output
     cdef bint touching = request.command == CMD_GAT or request.command == CMD_GATS
     cdef Item *item
+    cdef char *p
     store_lock(store, key.hash)
     item = store_find_locked(&session.context, key.hash, key.p, key.n)
     if item == NULL:
@@ -48,16 +50,16 @@ cdef inline void serve_key(Session *session, const Request *request, const Key *
     if touching:
         # Without the memory to note it, the item is served with the time that it had.
         store_set_exptime_locked(&session.context, key.hash, &item, exptime)
-    reply_bytes(out, b"VALUE ", 6)
-    reply_bytes(out, item_key(item), item_nkey(item))
-    reply_char(out, c' ')
-    reply_u64(out, item_flags(item))
-    reply_char(out, c' ')
-    reply_u64(out, item_nbytes(item))
+    p = write_bytes(reply_at(out), b"VALUE ", 6)
+    p = write_bytes(p, key.p, key.n)
+    p[0] = c' '
+    p = write_u64(p + 1, item_flags(item))
+    p[0] = c' '
+    p = write_u64(p + 1, item_nbytes(item))
     if request.command == CMD_GETS or request.command == CMD_GATS:
-        reply_char(out, c' ')
-        reply_u64(out, store_shown_cas(store, item))
-    reply_end(out)
+        p[0] = c' '
+        p = write_u64(p + 1, store_shown_cas(store, item))
+    reply_upto(out, write_bytes(p, b"\r\n", 2))
     reply_value_locked(out, item)
     store_fetched_locked(&session.context, item)
     count_class(session.context.counters, store_class(store, item), CLASS_TOUCH_HITS if touching else CLASS_GET_HITS)
@@ -89,23 +91,13 @@ cdef uint32_t gather(Store *store, const char **at, const char *end, Key *keys) 
     return n
 
 
-cdef Outcome classic_get(Session *session, Request *request) noexcept nogil:
-    """Serve every key in the order given, as often as given, then END."""
+cdef Outcome get_many(Session *session, Request *request, uint32_t exptime) noexcept nogil:
+    """The keys in the order given, as often as given."""
     cdef Store *store = session.context.store
-    cdef uint32_t exptime = 0, n, i
     cdef const char *at = request.keys
     cdef const char *end = request.line + request.nline
     cdef Key keys[AHEAD]
-    if request.exptime != 0:
-        exptime = clock_expiry(&store.clock, session.context.now, request.exptime)
-    if request.key + request.nkey == end and request.key == request.keys:
-        keys[0].p = request.key
-        keys[0].n = request.nkey
-        keys[0].hash = request.hash
-        serve_key(session, request, &keys[0], exptime)
-        reply_text(&session.output, b"END\r\n")
-        return DONE
-    n = gather(store, &at, end, keys)
+    cdef uint32_t i, n = gather(store, &at, end, keys)
     while n > 0:
         for i in range(n):
             if session.budget <= 0 or not reply_room(&session.output):
@@ -114,6 +106,22 @@ cdef Outcome classic_get(Session *session, Request *request) noexcept nogil:
             session.budget -= 1
             serve_key(session, request, &keys[i], exptime)
         n = gather(store, &at, end, keys)
+    return DONE
+
+
+cdef Outcome classic_get(Session *session, Request *request) noexcept nogil:
+    """get, gets, gat, gats: a VALUE block for every key that is there, then END."""
+    cdef uint32_t exptime = 0
+    cdef Key key
+    if request.exptime != 0:
+        exptime = clock_expiry(&session.context.store.clock, session.context.now, request.exptime)
+    if request.key + request.nkey == request.line + request.nline and request.key == request.keys:
+        key.p = request.key
+        key.n = request.nkey
+        key.hash = request.hash
+        serve_key(session, request, &key, exptime)
+    elif get_many(session, request, exptime) == BLOCKED:
+        return BLOCKED
     reply_text(&session.output, b"END\r\n")
     return DONE
 

@@ -51,6 +51,32 @@ cdef inline size_t output_size(const Output *out) noexcept nogil:
     return out.total + (out.used - out.sealed)
 
 
+cdef inline char *reply_at(const Output *out) noexcept nogil:
+    """Where the next byte goes. The hottest replies are written through this pointer, by ``write_``, and then counted
+    by reply_upto; the others by the ``reply_`` functions below."""
+    return out.data + out.used
+
+
+cdef inline void reply_upto(Output *out, const char *end) noexcept nogil:
+    out.used = end - out.data
+
+
+cdef inline char *write_bytes(char *p, const char *source, size_t n) noexcept nogil:
+    memcpy(p, source, n)
+    return p + n
+
+
+cdef inline char *write_u64(char *p, uint64_t value) noexcept nogil:
+    if value < 10:
+        p[0] = <char>(c'0' + value)
+        return p + 1
+    if value < 100:
+        p[0] = <char>(c'0' + value / 10)
+        p[1] = <char>(c'0' + value % 10)
+        return p + 2
+    return p + format_u64(p, value)
+
+
 cdef inline void reply_bytes(Output *out, const char *p, size_t n) noexcept nogil:
     memcpy(out.data + out.used, p, n)
     out.used += n
@@ -66,10 +92,7 @@ cdef inline void reply_char(Output *out, char c) noexcept nogil:
 
 
 cdef inline void reply_u64(Output *out, uint64_t value) noexcept nogil:
-    if value < 10:
-        reply_char(out, <char>(c'0' + value))
-    else:
-        out.used += format_u64(out.data + out.used, value)
+    reply_upto(out, write_u64(reply_at(out), value))
 
 
 cdef inline void reply_end(Output *out) noexcept nogil:
@@ -92,19 +115,26 @@ cdef inline void reply_seal(Output *out) noexcept nogil:
         out.nsegments += 1
 
 
+cdef inline void reply_held_locked(Output *out, Item *item, uint32_t nbytes) noexcept nogil:
+    """A large item's value, from where it lies; it is held until it is sent."""
+    cdef Segment *segment
+    reply_seal(out)
+    store_hold_locked(item)
+    segment = &out.segments[out.nsegments]
+    segment.item = item
+    segment.start = 0
+    segment.length = nbytes
+    out.total += nbytes
+    out.nsegments += 1
+
+
 cdef inline void reply_value_locked(Output *out, Item *item) noexcept nogil:
     """The value and its line end: copied if small, else the item is held until it is sent."""
     cdef uint32_t nbytes = item_nbytes(item)
-    cdef Segment *segment
+    cdef char *p
     if item_meta(item) & ITEM_LARGE:
-        reply_seal(out)
-        store_hold_locked(item)
-        segment = &out.segments[out.nsegments]
-        segment.item = item
-        segment.start = 0
-        segment.length = nbytes
-        out.total += nbytes
-        out.nsegments += 1
+        reply_held_locked(out, item, nbytes)
+        reply_end(out)
     else:
-        reply_bytes(out, item_value(item), nbytes)
-    reply_end(out)
+        p = write_bytes(reply_at(out), item_value(item), nbytes)
+        reply_upto(out, write_bytes(p, b"\r\n", 2))

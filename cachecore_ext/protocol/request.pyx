@@ -84,7 +84,14 @@ cdef bint take_key(Request *request, const Token *token) noexcept nogil:
 cdef bint check_keys(const char *at, const char *end, Request *request) noexcept nogil:
     """Whether there are keys and none is too long. The first one becomes the request's."""
     cdef Token key
-    if not next_token(&at, end, &key.p, &key.n) or not take_key(request, &key):
+    cdef const char *space
+    while at < end and at[0] == c' ':
+        at += 1
+    key.p = at
+    space = <const char *>memchr(at, c' ', end - at)
+    at = space if space != NULL else end
+    key.n = at - key.p
+    if key.n == 0 or not take_key(request, &key):
         return False
     request.keys = <char *>key.p
     while at < end:
@@ -449,8 +456,9 @@ cdef Command long_command_of(const char *word, size_t n) noexcept nogil:
 
 cdef void parse_line(Request *request) noexcept nogil:
     """Read a complete line: the command word decides how."""
-    cdef const char *space = <const char *>memchr(request.line, c' ', request.nline)
-    cdef size_t n = space - request.line if space != NULL else request.nline
+    cdef size_t n = 0
+    while n < request.nline and request.line[n] != c' ':
+        n += 1
     request.args = request.line + n
     request.nargs = request.nline - n
     request.command = command_of(request.line, n)

@@ -12,7 +12,9 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from cachecore_ext.base.counters cimport CLASSES
 from cachecore_ext.base.lock cimport Lock
-from cachecore_ext.storage.item cimport ITEM_CHAINED, Item, item_meta
+from cachecore_ext.storage.item cimport (
+    ITEM_ACTIVE, ITEM_CHAINED, ITEM_FETCHED, Item, item_mark, item_meta, item_set_time,
+)
 from cachecore_ext.storage.slabs cimport Slabs, chunk_class
 
 cdef struct LruList:
@@ -42,7 +44,6 @@ cdef void lru_init(Lru *lru, Slabs *slabs) noexcept nogil
 cdef void lru_link(Lru *lru, Item *item) noexcept nogil
 cdef void lru_unlink(Lru *lru, Item *item) noexcept nogil
 cdef void lru_resize(Lru *lru, Item *item, size_t old_size, size_t new_size) noexcept nogil
-cdef void lru_fetched(Item *item, uint32_t now) noexcept nogil
 cdef Item *lru_victim_locked(Lru *lru, LruList *lru_list) noexcept nogil
 cdef void lru_unlink_locked(Lru *lru, LruList *lru_list, Item *item) noexcept nogil
 cdef void lru_defer_locked(Lru *lru, LruList *lru_list, Item *item) noexcept nogil
@@ -51,3 +52,19 @@ cdef void lru_defer_locked(Lru *lru, LruList *lru_list, Item *item) noexcept nog
 cdef inline uint32_t lru_id(const Slabs *slabs, const Item *item) noexcept nogil:
     """The slab class whose list the item is in."""
     return slabs.nclasses if item_meta(item) & ITEM_CHAINED else chunk_class(slabs, item)
+
+
+cdef inline void lru_fetched(Item *item, uint32_t now) noexcept nogil:
+    """A client fetched the item; the caller holds its bucket's lock.
+
+    The first fetch marks it as fetched, the second as active and notes the time; after that nothing is written until
+    the clock has passed over it. These are memcached's rules, and clients see them in the meta flags h and l.
+    """
+    cdef uint32_t meta = item_meta(item)
+    if meta & ITEM_ACTIVE:
+        return
+    if meta & ITEM_FETCHED:
+        item_mark(item, ITEM_ACTIVE)
+        item_set_time(item, now)
+    else:
+        item_mark(item, ITEM_FETCHED)

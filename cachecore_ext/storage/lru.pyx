@@ -4,7 +4,7 @@ from libc.string cimport memset
 
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport (
-    ITEM_ACTIVE, ITEM_FETCHED, ITEM_REWRITTEN, Item, item_mark, item_meta, item_set_time, item_size, item_unmark,
+    ITEM_ACTIVE, ITEM_REWRITTEN, Item, item_meta, item_size, item_unmark,
 )
 from cachecore_ext.storage.slabs cimport Slabs, chunk_at, chunk_ref
 
@@ -72,22 +72,6 @@ cdef void lru_resize(Lru *lru, Item *item, size_t old_size, size_t new_size) noe
     lru_list.bytes += new_size
     lru_list.bytes -= old_size
     lock_release(&lru_list.lock)
-
-
-cdef void lru_fetched(Item *item, uint32_t now) noexcept nogil:
-    """A client fetched the item; the caller holds its bucket's lock.
-
-    The first fetch marks it as fetched, the second as active and notes the time; after that nothing is written until
-    the clock has passed over it. These are memcached's rules, and clients see them in the meta flags h and l.
-    """
-    cdef uint32_t meta = item_meta(item)
-    if meta & ITEM_ACTIVE:
-        return
-    if meta & ITEM_FETCHED:
-        item_mark(item, ITEM_ACTIVE)
-        item_set_time(item, now)
-    else:
-        item_mark(item, ITEM_FETCHED)
 
 
 cdef Item *lru_victim_locked(Lru *lru, LruList *lru_list) noexcept nogil:

@@ -13,7 +13,7 @@ from cachecore_ext.base.counters cimport CounterSet
 from cachecore_ext.base.hashing cimport HashKey, hash_bytes
 from cachecore_ext.base.lock cimport Lock
 from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_exptime, item_meta, item_time
-from cachecore_ext.storage.lru cimport Lru, lru_fetched
+from cachecore_ext.storage.lru cimport Lru, lru_fetched, lru_id
 from cachecore_ext.storage.slabs cimport Slabs
 from cachecore_ext.storage.table cimport (
     Table, table_find_locked, table_lock, table_prefetch_bucket, table_prefetch_item, table_unlock,
@@ -106,7 +106,6 @@ cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, b
 cdef bint store_set_exptime_locked(Context *context, uint64_t h, Item **item, uint32_t exptime) noexcept nogil
 cdef void store_set_cas_locked(Context *context, Item *item, uint64_t explicit_cas) noexcept nogil
 cdef void store_grow(Context *context, uint64_t h) noexcept nogil
-cdef uint32_t store_class(const Store *store, const Item *item) noexcept nogil
 cdef void store_flush(Context *context, int64_t delay) noexcept nogil
 
 cdef void cursor_open(const Store *store, const Item *item, ValueCursor *cursor) noexcept nogil
@@ -164,3 +163,8 @@ cdef inline uint64_t store_shown_cas(const Store *store, const Item *item) noexc
 
 cdef inline uint64_t store_next_cas(Store *store) noexcept nogil:
     return add_u64(&store.cas, 1)
+
+
+cdef inline uint32_t store_class(const Store *store, const Item *item) noexcept nogil:
+    """The slab class that an item is counted under."""
+    return lru_id(&store.slabs, item)

@@ -18,7 +18,7 @@ from cachecore_ext.storage.item cimport (
     meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport (
-    LruList, lru_defer_locked, lru_id, lru_init, lru_link, lru_resize, lru_unlink, lru_unlink_locked,
+    LruList, lru_defer_locked, lru_init, lru_link, lru_resize, lru_unlink, lru_unlink_locked,
     lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport (
@@ -72,11 +72,6 @@ cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil:
 cdef void store_free(Store *store) noexcept nogil:
     table_free(&store.table)
     slabs_free(&store.slabs)
-
-
-cdef uint32_t store_class(const Store *store, const Item *item) noexcept nogil:
-    """The slab class that an item is counted under."""
-    return lru_id(&store.slabs, item)
 
 
 # ---- a value's bytes
