@@ -12,7 +12,7 @@ from cachecore_ext.storage.store cimport ValueCursor, cursor_open, cursor_skip, 
 
 cdef enum:
     PARTS = 64                # of one sendmsg
-    CALL_MAX = 256 * 1024     # bytes of one sendmsg: the receiver can work on them while the next are copied
+    CALL_MAX = 1024 * 1024    # bytes of one sendmsg
     TURN_MAX = 1024 * 1024    # bytes for one connection before others have their turn
 
 

@@ -3,8 +3,10 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from cachecore_ext.base.counters import Counter
+
 from cachecore_ext.base.clock cimport clock_advance, clock_expiry, clock_freeze, clock_now
-from cachecore_ext.base.counters cimport COUNTERS, Counter, CounterSet
+from cachecore_ext.base.counters cimport COUNTERS, CounterSet
 from cachecore_ext.base.hashing cimport HashKey, hash_bytes
 from cachecore_ext.base.numbers cimport format_u64, parse_u64
 from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
@@ -294,7 +296,7 @@ cdef class Store:
 
     def counters(self):
         """What was counted, by name."""
-        return {which.name.lower(): self.counted[<int>which] for which in Counter if <int>which < COUNTERS}
+        return {which.name.lower(): self.counted[<int>which] for which in Counter}
 
     def memory(self):
         """Bytes: of the limit, charged against it, of pages, of the table in use."""

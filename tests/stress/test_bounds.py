@@ -1,0 +1,198 @@
+"""What the daemon may occupy, and what one client can do to another: bounds that hold whatever comes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cachecore import Server
+
+MB = 1 << 20
+#: Stashes, pendings and uploads of all connections together (cachecore_ext/engine.pyx).
+BUFFERS = 16 * MB
+
+
+def connect(address: object) -> socket.socket:
+    client = socket.create_connection(address)  # type: ignore[arg-type]
+    client.settimeout(30)
+    return client
+
+
+def read_until(client: socket.socket, end: bytes) -> bytes:
+    read = b""
+    while not read.endswith(end):
+        part = client.recv(1 << 16)
+        assert part, f"closed after {read[-200:]!r}"
+        read += part
+    return read
+
+
+def ask(client: socket.socket, request: bytes) -> bytes:
+    """The replies to ``request``, told by that of a meta no-op behind it."""
+    client.sendall(request + b"mn\r\n")
+    return read_until(client, b"MN\r\n")[:-4]
+
+
+def stat(server: Server, name: str) -> int:
+    return int(server.stats()[name])
+
+
+def fill(client: socket.socket, sizes: Iterator[int], total: int) -> None:
+    """Store values of these sizes, ``total`` bytes of them, without waiting for a reply to each."""
+    written, batch, number = 0, b"", itertools.count()
+    while written < total:
+        size = next(sizes)
+        written += size
+        batch += b"set key:%d 0 0 %d noreply\r\n%s\r\n" % (next(number), size, b"v" * size)
+        if len(batch) > 200_000:
+            client.sendall(batch)
+            batch = b""
+    assert ask(client, batch) == b""
+
+
+@pytest.mark.parametrize("size", [1, 20, 100, 1000, 5000, 100_000])
+def test_pages_and_table_stay_within_the_limit(size: int) -> None:
+    with Server(port=0, threads=2, memory_limit=16) as server, connect(server.address) as client:
+        fill(client, itertools.repeat(size), 40 * MB if size > 20 else 4 * MB if size == 20 else MB // 4)
+        stats = server.stats()
+        slabs = ask(client, b"stats slabs\r\n")
+        malloced = int(slabs.split(b"STAT total_malloced ")[1].split()[0])
+        assert malloced + int(stats["hash_bytes"]) <= 16 * MB
+        assert int(stats["curr_items"]) > 0
+        if size >= 100:
+            assert int(stats["evictions"]) > 0
+
+
+def test_mixed_sizes_exceed_it_by_a_page_a_class_at_most() -> None:
+    chosen = random.Random(7)
+    with Server(port=0, threads=2, memory_limit=16) as server, connect(server.address) as client:
+        fill(client, itertools.repeat(50), 24 * MB)
+        fill(client, (int(20 * 1.3 ** chosen.uniform(0, 38)) for _ in itertools.count()), 40 * MB)
+        slabs = ask(client, b"stats slabs\r\n")
+        malloced = int(slabs.split(b"STAT total_malloced ")[1].split()[0])
+        classes = int(slabs.split(b"STAT active_slabs ")[1].split()[0])
+        assert malloced <= 16 * MB + classes * MB
+
+
+@contextlib.contextmanager
+def daemon(*options: str) -> Iterator[tuple[subprocess.Popen[bytes], tuple[str, int]]]:
+    """A daemon process of its own, and its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "cachecore", "-l", "127.0.0.1", "-p", str(port), *options]
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=root)
+    try:
+        assert process.stderr is not None
+        while b"listening on" not in (line := process.stderr.readline()):
+            assert line, "it ended before it listened"
+        yield process, ("127.0.0.1", port)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        process.stderr.close()
+
+
+def resident(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_resident_memory() -> None:
+    """The interpreter, the engine and its buffers beside what -m says."""
+    with daemon("-m", "32") as (process, address), connect(address) as client:
+        before = resident(process.pid)
+        fill(client, itertools.cycle([30, 300, 3000]), 200 * MB)
+        assert resident(process.pid) - before < 32 * MB * 1.1 + 2 * MB
+
+
+def test_clients_that_do_not_read_share_a_bound() -> None:
+    """Each pipelines gets for 40 MB and reads nothing; another one is served all the while."""
+    with Server(port=0, threads=2) as server, contextlib.ExitStack() as stack:
+        other = stack.enter_context(connect(server.address))
+        assert ask(other, b"set small 0 0 1000\r\n%s\r\n" % (b"s" * 1000)) == b"STORED\r\n"
+        assert ask(other, b"set large 0 0 900000\r\n%s\r\n" % (b"l" * 900_000)) == b"STORED\r\n"
+        for name in [b"small", b"large"] * 200:
+            client = stack.enter_context(connect(server.address))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                for _ in range(40):
+                    client.send(b"get %s\r\n" % name * 1000)
+            assert ask(other, b"get small\r\n").endswith(b"END\r\n")
+            assert stat(server, "response_obj_bytes") + stat(server, "read_buf_bytes") <= BUFFERS + 2 * MB
+        assert ask(other, b"set large 0 0 1\r\nx\r\n") == b"STORED\r\n"
+
+
+def test_long_get_lines_share_a_bound() -> None:
+    """A line of a megabyte is allowed; a hundred unfinished ones at once are not: some are told so and closed."""
+    line = b"get " + b"k" * 200 + b" k" * 500_000
+    refused = b"SERVER_ERROR out of memory reading request\r\n"
+    with Server(port=0, threads=2) as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(server.address)) for _ in range(60)]
+        outcomes = []
+        for client in clients:
+            with contextlib.suppress(ConnectionError):
+                client.sendall(line)
+            assert stat(server, "read_buf_bytes") <= BUFFERS + 2 * MB
+        for client in clients:
+            with contextlib.suppress(ConnectionError):
+                client.sendall(b"\r\n")
+            try:
+                outcomes.append(read_until(client, b"\r\n"))
+            except ConnectionError:
+                outcomes.append(refused)
+        assert b"END\r\n" in outcomes
+        assert refused in outcomes
+        assert set(outcomes) == {b"END\r\n", refused}
+        assert stat(server, "read_buf_oom") > 0
+
+
+def test_unfinished_uploads_are_seen_by_nobody() -> None:
+    with Server(port=0, threads=2) as server, contextlib.ExitStack() as stack:
+        other = stack.enter_context(connect(server.address))
+        for _ in range(50):
+            client = stack.enter_context(connect(server.address))
+            client.sendall(b"set key 0 0 500000\r\n" + b"x" * 250_000)
+            assert ask(other, b"get key\r\n") == b"END\r\n"
+        assert ask(other, b"set key 0 0 1\r\n1\r\nget key\r\n") == b"STORED\r\nVALUE key 0 1\r\n1\r\nEND\r\n"
+
+
+def test_connections_come_and_go() -> None:
+    """Two thousand clients, half of which reset the connection in the middle of something."""
+    reset = b"\1\0\0\0\0\0\0\0"  # struct linger: on, no time
+    parts = [b"", b"get a\r\n", b"set a 0 0 100\r\nabc", b"set a 0 0 500000\r\nabc", b"get " + b"a " * 4000]
+    with Server(port=0, threads=2) as server:
+        for number in range(2000):
+            with connect(server.address) as client:
+                if number % 2:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+                client.sendall(parts[number % len(parts)])
+        with connect(server.address) as last:
+            while stat(server, "curr_connections") > 1:
+                ask(last, b"")
+        assert stat(server, "total_connections") == 2001
+
+
+def test_exactly_as_many_clients_as_c_says() -> None:
+    with Server(port=0, threads=2, conn_limit=20) as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(server.address)) for _ in range(20)]
+        for client in clients:
+            assert ask(client, b"") == b""
+        with connect(server.address) as surplus:
+            assert read_until(surplus, b"\n") == b"ERROR Too many open connections\r\n"
+            assert surplus.recv(1) == b""
+        clients.pop().close()
+        while stat(server, "curr_connections") == 20:
+            ask(clients[0], b"")
+        assert ask(stack.enter_context(connect(server.address)), b"") == b""
+        assert stat(server, "rejected_connections") == 1
