@@ -35,7 +35,6 @@ DIRECTIVES = {
     "warn.undeclared": False,
     "warn.maybe_uninitialized": True,
     "show_performance_hints": True,
-    "freethreading_compatible": True,
 }
 
 SANITIZERS = {

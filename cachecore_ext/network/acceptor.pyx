@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
-from cachecore_ext.base.atomics cimport add_u32, load_acquire_u32, load_u32, store_u32
+from cachecore_ext.base.atomics cimport add_u32, load_acquire_u32, load_acquire_u64, load_u32, store_u32, store_u64
 from cachecore_ext.base.counters cimport (
     LISTEN_DISABLED_NUM, MALLOC_FAILS, REJECTED_CONNECTIONS, TIME_IN_LISTEN_DISABLED_US, TOTAL_CONNECTIONS, count,
     count_many,
@@ -108,9 +108,11 @@ cdef void welcome(Acceptor *acceptor, int fd) noexcept nogil:
     acceptor.turn = (worker + 1) % acceptor.nworkers
     add_u32(&shared.connections, 1)
     count(acceptor.counters, TOTAL_CONNECTIONS)
-    shared.by_fd[fd] = conn
+    # Whoever had this descriptor before has left its entry: the worker's release.
+    load_acquire_u64(<uint64_t *>&shared.by_fd[fd])
+    store_u64(<uint64_t *>&shared.by_fd[fd], <uint64_t>conn)
     if not worker_deal(acceptor.workers[worker], conn):
-        shared.by_fd[fd] = NULL
+        store_u64(<uint64_t *>&shared.by_fd[fd], 0)
         add_u32(&shared.connections, <uint32_t>-1)
         conn_free(conn, shared, &acceptor.workers[worker].scratch.session)
         close(fd)

@@ -6,9 +6,9 @@ request (stash), replies that its socket did not take (pending), a value under w
 A turn is one receive and everything that it completed, answered by one send. The next receive, and the parsing, wait
 until the replies are gone, so a client that does not read costs what is said under "bounds" and no more.
 
-Bounds: stash at most CARRY_MAX, or GET_LINE_MAX and one receive for a get line still growing; pending at most one
-Output's bytes and the items of its segments; all stashes beyond the first STASH_FREE bytes of each, together, at most
-Shared.buffer_limit.
+Bounds: a stash has at most CARRY_MAX and one receive, or for a get line still growing GET_LINE_MAX and one receive; a
+pending at most one Output's bytes, and the items of its segments. All buffers together, beyond the first STASH_FREE bytes
+of each, stay within Shared.buffer_limit, growing get lines within half of it: who would need more is closed.
 
 Only the worker that a connection was dealt to touches it, except between conn_ask and its answer, when nobody does.
 """
@@ -17,7 +17,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cachecore_ext.network.transmit cimport Pending
 from cachecore_ext.protocol.request cimport LINE_MAX, Request
 from cachecore_ext.protocol.session cimport Session
-from cachecore_ext.storage.item cimport Item
+from cachecore_ext.storage.item cimport Item, Piece
 from cachecore_ext.storage.store cimport ValueCursor
 
 cdef enum:
@@ -48,6 +48,7 @@ cdef struct Shared:
 cdef struct Upload:
     # A value under way into its item. Owned by the connection, as the item is.
     Item *item
+    Piece *last               # of a chained item: the piece that is being filled
     ValueCursor cursor        # where the next byte goes
     size_t missing            # bytes of the value
     uint32_t ntail            # bytes of the line end that have come

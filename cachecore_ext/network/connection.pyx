@@ -4,7 +4,7 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
 from cachecore_ext.base.atomics cimport add_u64, load_u64
-from cachecore_ext.base.counters cimport BYTES_READ, CONN_YIELDS, MALLOC_FAILS, READ_BUF_OOM, RESPONSE_OBJ_OOM, count, count_many
+from cachecore_ext.base.counters cimport BYTES_READ, CONN_YIELDS, MALLOC_FAILS, READ_BUF_OOM, RESPONSE_OBJ_OOM, STORE_NO_MEMORY, count, count_many
 from cachecore_ext.base.linux cimport (
     EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number, iovec, readv, recv,
     shutdown,
@@ -18,15 +18,15 @@ from cachecore_ext.protocol.request cimport (
     CMD_REJECT, GET_LINE_MAX, PARSED, PARSED_INCOMPLETE, PARSED_TOO_LONG, Parsed, request_has_key, request_parse,
     request_stores,
 )
-from cachecore_ext.protocol.session cimport ASK, BLOCKED, DONE, Outcome
+from cachecore_ext.protocol.session cimport ASK, BLOCKED, BYTES_PER_KEY, DONE, Outcome
+from cachecore_ext.storage.item cimport ITEM_CHAINED, item_meta
 from cachecore_ext.storage.store cimport (
-    Store, cursor_open, cursor_skip, store_hash, store_prefetch_bucket, store_prefetch_item, store_release,
+    Context, Store, cursor_open, cursor_skip, store_extend, store_hash, store_prefetch_bucket, store_prefetch_item, store_release,
 )
 
 cdef enum:
     WAIT_MAX = 4096            # a value up to this length is waited for in the stash, a longer one goes to its item
-    TURN_KEYS = 8192           # look-ups in one turn ...
-    BYTES_PER_KEY = 128        # ... of which this many bytes sent take one away: a megabyte is a turn
+    TURN_KEYS = 8192           # the budget of one turn: requests and keys, or a megabyte sent or copied
     DRAIN_MAX = 1024 * 1024    # bytes that are read and thrown away after the reason for closing was told
     BINARY_MAGIC = 0x80
 
@@ -96,12 +96,15 @@ cdef void conn_free(Connection *conn, Shared *shared, Session *session) noexcept
 cdef bint grow_stash(Connection *conn, Scratch *scratch, size_t size) noexcept nogil:
     """Make room for ``size`` bytes. False when memory, or this connection's share of it, is used up."""
     cdef Shared *shared = scratch.shared
+    cdef uint64_t limit = shared.buffer_limit
     cdef size_t added
     cdef char *grown
     if size <= conn.stash_size:
         return True
     added = size - conn.stash_size
-    if size > STASH_FREE and load_u64(&shared.buffer_bytes) + added > shared.buffer_limit:
+    if size > CARRY_MAX + READ_SIZE:
+        limit /= 2
+    if size > STASH_FREE and load_u64(&shared.buffer_bytes) + added > limit:
         count(scratch.session.context.counters, READ_BUF_OOM)
         return False
     grown = <char *>realloc(conn.stash, size)
@@ -143,7 +146,7 @@ cdef Verdict send_output(Connection *conn, Scratch *scratch) noexcept nogil:
     sent = output_send(session.context.store, session.context.counters, &session.output, conn.fd, &conn.pending)
     if conn.pending != NULL:
         charge(shared, conn.pending.size)
-        if load_u64(&shared.buffer_bytes) > shared.buffer_limit:
+        if conn.pending.size > STASH_FREE and load_u64(&shared.buffer_bytes) > shared.buffer_limit:
             count(session.context.counters, RESPONSE_OBJ_OOM)
             return CLOSE
     return CLOSE if sent == SENT_ERROR else KEEP
@@ -182,7 +185,11 @@ cdef bint begin_upload(Connection *conn, Scratch *scratch, Request *request, Inp
         return False
     charge(scratch.shared, sizeof(Upload) + nline)
     upload.item = item
-    cursor_open(scratch.session.context.store, item, &upload.cursor)
+    upload.last = NULL
+    upload.cursor.left = 0
+    upload.cursor.next = 0
+    if not item_meta(item) & ITEM_CHAINED:
+        cursor_open(scratch.session.context.store, item, &upload.cursor)
     upload.missing = request.nvalue
     upload.ntail = 0
     upload.nline = nline
@@ -191,19 +198,44 @@ cdef bint begin_upload(Connection *conn, Scratch *scratch, Request *request, Inp
     return True
 
 
-cdef void feed_upload(Upload *upload, const Store *store, Input *input) noexcept nogil:
-    """Move bytes from the input to where they belong."""
+cdef bint upload_has_room(Upload *upload, Context *context) noexcept nogil:
+    """Whether there is a place for the next byte, if need be in a new piece. False without the memory."""
+    return (
+        upload.cursor.left > 0
+        or upload.missing == 0
+        or store_extend(context, upload.item, &upload.last, upload.missing, &upload.cursor)
+    )
+
+
+cdef bint feed_upload(Upload *upload, Context *context, Input *input) noexcept nogil:
+    """Move bytes from the input to where they belong. False when the memory for them ran out."""
     cdef size_t step
     while upload.missing > 0 and input.at < input.end:
+        if not upload_has_room(upload, context):
+            return False
         step = min(min(upload.missing, upload.cursor.left), <size_t>(input.end - input.at))
         memcpy(upload.cursor.at, input.at, step)
-        cursor_skip(store, &upload.cursor, step)
+        cursor_skip(context.store, &upload.cursor, step)
         upload.missing -= step
         input.at += step
     while upload.missing == 0 and upload.ntail < 2 and input.at < input.end:
         upload.tail[upload.ntail] = input.at[0]
         upload.ntail += 1
         input.at += 1
+    return True
+
+
+cdef void give_up_upload(Connection *conn, Scratch *scratch) noexcept nogil:
+    """There is no memory for the rest of the value: it is skipped."""
+    cdef Upload *upload = conn.upload
+    cdef Request *request = &scratch.requests[0]
+    request_parse(upload.line, upload.nline, 0, request)
+    if not request.noreply:
+        reply_text(&scratch.session.output, b"SERVER_ERROR Out of memory during read\r\n")
+    count(scratch.session.context.counters, STORE_NO_MEMORY)
+    conn.swallow = upload.missing + 2 - upload.ntail
+    store_release(scratch.session.context.store, upload.item)
+    free_upload(conn, scratch.shared)
 
 
 cdef void end_upload(Connection *conn, Scratch *scratch) noexcept nogil:
@@ -228,7 +260,11 @@ cdef bint unfinished(Connection *conn, Scratch *scratch, Input *input, Verdict *
         return conn.swallow > 0
     if conn.upload == NULL:
         return False
-    feed_upload(conn.upload, scratch.session.context.store, input)
+    if not feed_upload(conn.upload, &scratch.session.context, input):
+        if not make_room(conn, scratch, verdict):
+            return True
+        give_up_upload(conn, scratch)
+        return False
     if conn.upload.missing > 0 or conn.upload.ntail < 2 or not make_room(conn, scratch, verdict):
         return True
     end_upload(conn, scratch)
@@ -285,7 +321,7 @@ cdef bint run(Connection *conn, Scratch *scratch, Request *request, Input *input
     """Run one request and move the input behind it. False when the turn ends here; the verdict says how."""
     cdef Outcome outcome
     input.at = request.line
-    while make_room(conn, scratch, verdict):
+    while scratch.session.budget > 0 and make_room(conn, scratch, verdict):
         if request_stores(request) and request.value == NULL:
             if not begin_upload(conn, scratch, request, input):
                 verdict[0] = CLOSE
@@ -295,10 +331,9 @@ cdef bint run(Connection *conn, Scratch *scratch, Request *request, Input *input
         outcome = command_execute(&scratch.session, request)
         if outcome == BLOCKED:
             input.at = request.line
-            if scratch.session.budget <= 0:
-                return False
             continue
         scratch.served += 1
+        scratch.session.budget -= 1
         if outcome == DONE:
             input.at = request.line + request.consumed
             conn.swallow = request.swallow
@@ -351,8 +386,6 @@ cdef Verdict work_through(Connection *conn, Scratch *scratch, Input *input) noex
         if parsed == PARSED_TOO_LONG:
             return too_long(conn, scratch)
         if parsed == PARSED_INCOMPLETE:
-            return KEEP
-        if scratch.session.budget <= 0:
             return KEEP
     return verdict
 
@@ -424,9 +457,13 @@ cdef Verdict drain(Connection *conn, Scratch *scratch) noexcept nogil:
 
 
 cdef ssize_t receive_value(Connection *conn, Scratch *scratch, Input *input) noexcept nogil:
-    """Receive into the item; what comes behind this stretch of it goes to the buffer."""
+    """Receive into the item; what comes behind this stretch of it goes to the buffer.
+
+    Without the memory for the next stretch it all goes to the buffer, where feed_upload finds the same.
+    """
     cdef Upload *upload = conn.upload
-    cdef size_t direct = min(upload.missing, upload.cursor.left)
+    cdef bint room = upload_has_room(upload, &scratch.session.context)
+    cdef size_t direct = min(upload.missing, upload.cursor.left) if room else 0
     cdef iovec parts[2]
     cdef ssize_t n
     parts[0].iov_base = upload.cursor.at
@@ -534,6 +571,8 @@ cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, 
     """Python's answer to the command that the connection waited with. epoll watches it again already."""
     scratch.served = 0
     scratch.session.budget = TURN_KEYS
+    if n == 0:
+        return stash_turn(conn, scratch)
     conn.pending = pending_of(reply, n)
     if conn.pending == NULL:
         count(scratch.session.context.counters, MALLOC_FAILS)

@@ -1,9 +1,9 @@
 """The worker's loop."""
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from cachecore_ext.base.atomics cimport add_u32, load_acquire_u32
+from cachecore_ext.base.atomics cimport add_u32, load_acquire_u32, store_release_u64
 from cachecore_ext.base.clock cimport clock_now
 from cachecore_ext.base.counters cimport MALLOC_FAILS, count
 from cachecore_ext.base.linux cimport (
@@ -70,10 +70,11 @@ cdef void hang_up(Worker *worker, Connection *conn) noexcept nogil:
     cdef Shared *shared = worker.scratch.shared
     cdef int fd = conn.fd
     output_drop(worker.scratch.session.context.store, &worker.scratch.session.output)
-    shared.by_fd[fd] = NULL
     conn_free(conn, shared, &worker.scratch.session)
-    close(fd)
+    store_release_u64(<uint64_t *>&shared.by_fd[fd], 0)
+    # Before the client can see the end, and come again.
     add_u32(&shared.connections, <uint32_t>-1)
+    close(fd)
 
 
 cdef void put_question(Worker *worker, Connection *conn) noexcept nogil:

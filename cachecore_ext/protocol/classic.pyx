@@ -15,11 +15,11 @@ from cachecore_ext.protocol.request cimport (
     CMD_APPEND, CMD_ADD, CMD_CAS, CMD_GAT, CMD_GATS, CMD_GETS, CMD_INCR, CMD_PREPEND, CMD_REPLACE, CMD_SET, next_token,
 )
 from cachecore_ext.protocol.session cimport BLOCKED, DONE
-from cachecore_ext.storage.item cimport Item, item_flags, item_nbytes
+from cachecore_ext.storage.item cimport Item, item_flags, item_nbytes, item_set_exptime
 from cachecore_ext.storage.store cimport (
     EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, NOT_STORED, PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET,
     STORED, TOO_LARGE, Context, Store, store_class, store_delta_locked, store_fetched_locked, store_find_locked,
-    store_flush, store_hash, store_lock, store_prefetch_bucket, store_prefetch_item, store_set_exptime_locked, store_shown_cas,
+    store_flush, store_hash, store_lock, store_prefetch_bucket, store_prefetch_item, store_shown_cas,
     store_unlink_locked, store_unlock,
 )
 
@@ -48,8 +48,7 @@ cdef inline void serve_key(Session *session, const Request *request, const Key *
         count(session.context.counters, TOUCH_MISSES if touching else GET_MISSES)
         return
     if touching:
-        # Without the memory to note it, the item is served with the time that it had.
-        store_set_exptime_locked(&session.context, key.hash, &item, exptime)
+        item_set_exptime(item, exptime)
     p = write_bytes(reply_at(out), b"VALUE ", 6)
     p = write_bytes(p, key.p, key.n)
     p[0] = c' '
@@ -217,21 +216,17 @@ cdef void classic_delta(Session *session, const Request *request) noexcept nogil
 cdef void classic_touch(Session *session, const Request *request) noexcept nogil:
     cdef Context *context = &session.context
     cdef uint32_t exptime = clock_expiry(&context.store.clock, context.now, request.exptime)
-    cdef bint noted = True
     cdef Item *item
     store_lock(context.store, request.hash)
     item = store_find_locked(context, request.hash, request.key, request.nkey)
     if item != NULL:
-        noted = store_set_exptime_locked(context, request.hash, &item, exptime)
+        item_set_exptime(item, exptime)
         store_fetched_locked(context, item)
         count_class(context.counters, store_class(context.store, item), CLASS_TOUCH_HITS)
     else:
         count(context.counters, TOUCH_MISSES)
     store_unlock(context.store, request.hash)
-    if not noted:
-        answer(session, request, b"SERVER_ERROR out of memory\r\n")
-    else:
-        answer(session, request, b"TOUCHED\r\n" if item != NULL else b"NOT_FOUND\r\n")
+    answer(session, request, b"TOUCHED\r\n" if item != NULL else b"NOT_FOUND\r\n")
 
 
 cdef void classic_flush_all(Session *session, const Request *request) noexcept nogil:

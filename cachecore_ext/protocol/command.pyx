@@ -16,10 +16,10 @@ from cachecore_ext.protocol.request cimport (
     CMD_MG, CMD_MN, CMD_MS, CMD_QUIT, CMD_REJECT, CMD_STATS, CMD_TOUCH, CMD_VERBOSITY, CMD_VERSION, next_token,
     request_stores,
 )
-from cachecore_ext.protocol.session cimport ASK, DONE, HANG_UP, QUIT
+from cachecore_ext.protocol.session cimport ASK, BYTES_PER_KEY, DONE, HANG_UP, QUIT
 from cachecore_ext.base.counters cimport STORE_NO_MEMORY, STORE_TOO_LARGE, count
 from cachecore_ext.storage.store cimport (
-    NO_MEMORY, TOO_LARGE, Context, Put, StoreStatus, store_commit, store_drop_failed, store_put, store_release, store_reserve,
+    NO_MEMORY, STORED, TOO_LARGE, Context, Put, StoreStatus, store_commit, store_drop_failed, store_put, store_release, store_reserve,
 )
 
 cdef enum:
@@ -40,6 +40,8 @@ cdef void stored(Session *session, const Request *request, const Put *put, Store
         count(session.context.counters, STORE_TOO_LARGE)
     elif status == NO_MEMORY:
         count(session.context.counters, STORE_NO_MEMORY)
+    elif status == STORED:
+        session.budget -= put.nbytes / BYTES_PER_KEY  # an append copies the whole value, however little it adds
     if request.command == CMD_MS:
         meta_stored(session, request, put, status)
     else:

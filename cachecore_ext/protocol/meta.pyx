@@ -14,12 +14,12 @@ from cachecore_ext.protocol.reply cimport (
 from cachecore_ext.protocol.request cimport Meta, meta_has, next_token
 from cachecore_ext.storage.item cimport (
     ITEM_BINARY, ITEM_FETCHED, ITEM_STALE, ITEM_TOKEN, Item, item_age, item_exptime, item_flags, item_key, item_mark,
-    item_meta, item_nbytes, item_nkey, item_size, item_unmark,
+    item_meta, item_nbytes, item_nkey, item_set_exptime, item_size, item_unmark,
 )
 from cachecore_ext.storage.store cimport (
     EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, NOT_STORED, PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET,
     STORED, TOO_LARGE, Context, store_class, store_delta_locked, store_empty_locked, store_fetched_locked,
-    store_find_locked, store_create_locked, store_grow, store_lock, store_set_cas_locked, store_set_exptime_locked, store_shown_cas, store_unlink_locked,
+    store_find_locked, store_create_locked, store_grow, store_lock, store_set_cas_locked, store_shown_cas, store_unlink_locked,
     store_unlock,
 )
 
@@ -89,14 +89,9 @@ cdef bint wins_locked(const Session *session, const Request *request, const Item
     )
 
 
-cdef bint echo_item_locked(Session *session, const Request *request, Item **found, bint created) noexcept nogil:
-    """The flags of an mg hit, some of which change the item at their place. True when the client won the token.
-
-    ``found`` is set to what holds the item afterwards.
-    """
+cdef bint echo_item_locked(Session *session, const Request *request, Item *item, bint created) noexcept nogil:
+    """The flags of an mg hit, some of which change the item at their place. True when the client won the token."""
     cdef Output *out = &session.output
-    cdef Context *context = &session.context
-    cdef Item *item = found[0]
     cdef const char *at = request.args
     cdef const char *token = NULL
     cdef bint won = False
@@ -117,15 +112,14 @@ cdef bint echo_item_locked(Session *session, const Request *request, Item **foun
         elif token[0] == c'k':
             echo_key(out, item_key(item), item_nkey(item), item_meta(item) & ITEM_BINARY != 0)
         elif token[0] == c'T':
-            store_set_exptime_locked(context, request.hash, &item, expiry(session, request.meta.ttl))
+            item_set_exptime(item, expiry(session, request.meta.ttl))
         elif token[0] == c'N' and created:
-            store_set_exptime_locked(context, request.hash, &item, expiry(session, request.meta.vivify))
+            item_set_exptime(item, expiry(session, request.meta.vivify))
             won = True
         elif token[0] == c'R' and not created:
             won = won or wins_locked(session, request, item)
         else:
             echo_request(out, request, token, n)
-    found[0] = item
     return won
 
 
@@ -165,7 +159,7 @@ cdef void hit_locked(Session *session, const Request *request, Item *item, bint 
         reply_u64(out, item_nbytes(item))
     else:
         reply_bytes(out, b"HD", 2)
-    won = echo_item_locked(session, request, &item, created)
+    won = echo_item_locked(session, request, item, created)
     echo_token_locked(out, item, won)
     reply_end(out)
     if with_value:
@@ -271,8 +265,7 @@ cdef StoreStatus invalidate_locked(Session *session, const Request *request, Ite
         if item == NULL:
             return NO_MEMORY
     if meta_has(meta, c'T') or meta_has(meta, c'x'):
-        if not store_set_exptime_locked(context, request.hash, &item, expiry(session, meta.ttl)):
-            return NO_MEMORY
+        item_set_exptime(item, expiry(session, meta.ttl))
     if meta_has(meta, c'I'):
         item_mark(item, ITEM_STALE)
         item_unmark(item, ITEM_TOKEN)
@@ -330,9 +323,9 @@ cdef void reply_number_locked(Session *session, const Request *request, Item *it
         elif token[0] == c'c':
             echo_flag(out, c'c', store_shown_cas(context.store, item))
         elif token[0] == c'T':
-            store_set_exptime_locked(context, request.hash, &item, expiry(session, request.meta.ttl))
+            item_set_exptime(item, expiry(session, request.meta.ttl))
         elif token[0] == c'N' and created:
-            store_set_exptime_locked(context, request.hash, &item, expiry(session, request.meta.vivify))
+            item_set_exptime(item, expiry(session, request.meta.vivify))
         else:
             echo_request(out, request, token, n)
     reply_end(out)

@@ -4,6 +4,9 @@ from libc.stdint cimport int64_t, uint32_t
 from cachecore_ext.protocol.reply cimport Output
 from cachecore_ext.storage.store cimport Context
 
+cdef enum:
+    BYTES_PER_KEY = 128  # bytes sent, or copied by an append, that take as much of a connection's budget as a key
+
 cdef struct Service:
     # One for all workers.
     char version_line[64]   # the reply to ``version``, NUL-terminated; set once
@@ -14,7 +17,7 @@ cdef struct Session:
     Context context
     Output output
     Service *service
-    int64_t budget          # keys that this connection may still look up before others have their turn
+    int64_t budget          # requests and keys that this connection may still have before others have their turn
 
 cdef enum Outcome:
     DONE

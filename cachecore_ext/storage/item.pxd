@@ -1,25 +1,24 @@
 """An item: its layout in a chunk, and the accessors.
 
-        0        4      8      12     16           24         28 or 24  behind what there is of them
-        +--------+------+------+------+------------+----------+---------+--------+-----+-------+
-        | meta   | next | prev | time | cas        | exptime? | large?  | flags? | key | value |
-        +--------+------+------+------+------------+----------+---------+--------+-----+-------+
+        0        4      8      12     16        20           28        40       44 or 28..44
+        +--------+------+------+------+---------+------------+---------+--------+-----+-------+
+        | meta   | next | prev | time | exptime | cas        | large?  | flags? | key | value |
+        +--------+------+------+------+---------+------------+---------+--------+-----+-------+
 
-    meta      bits 0-7 key length, 8-19 value length of a small item, 20-30 the ITEM_ marks below.
-              A chunk that is no item has key length 0: meta 0 is a free chunk, CHAIN_META a piece of a chained value.
-    next      the neighbours in the LRU list, as chunk references (see slabs.pxd); 0 ends the list.
-    exptime?  only with ITEM_TTL: the tick at which it ends. An item that is to live for ever has no room for one; the
-              store replaces it by one that has when it gets a time to live (store_set_exptime_locked).
-    large?    only with ITEM_LARGE: value length, reference count, and the first piece of a chained value.
-    flags?    only with ITEM_FLAGS: the client's flags, which most items leave at 0.
+    meta    bits 0-7 key length, 8-19 value length of a small item, 20-29 the ITEM_ marks below.
+            A chunk that is no item has key length 0: meta 0 is a free chunk, CHAIN_META a piece of a chained value.
+    next    the neighbours in the LRU list, as chunk references (see slabs.pxd); 0 ends the list.
+    large?  only with ITEM_LARGE: value length, reference count, and the first piece of a chained value.
+    flags?  only with ITEM_FLAGS: the client's flags, which most items leave at 0.
 
-24 bytes before the key is what an item costs, 28 with a time to live; the value carries no line end, the key no NUL.
+28 bytes before the key is what an item costs; the value carries no line end, the key no NUL. exptime is there whether
+the item has one or not: an item that a touch makes longer may need a chunk of another class, and a touch of all items
+of a full cache would evict most of them.
 
 Who protects what. Between store_alloc and its linking an item belongs to the thread that asked for it. Once linked:
 the bucket's lock guards the value, cas, flags and exptime; the LRU list's lock guards next and prev; the marks in meta
-change by atomic operations, as the eviction looks at them under the list's lock alone; key, key length, ITEM_TTL,
-ITEM_LARGE and ITEM_CHAINED never change. refs counts who may still read the value: the table, and every reply under
-way. A small item has no count: its value is copied under the bucket's lock.
+change by atomic operations, as the eviction looks at them under the list's lock alone; key, key length, ITEM_LARGE and
+ITEM_CHAINED never change. refs counts who may still read the value: the table, and every reply under way. A small item has no count: its value is copied under the bucket's lock.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -31,6 +30,7 @@ cdef struct Item:
     uint32_t next
     uint32_t prev
     uint32_t time      # the tick of its storing, or of the last access that was noted
+    uint32_t exptime   # the tick at which it ends; 0 never
     uint32_t cas[2]    # 64 bits, low half first
 
 cdef struct ItemLarge:
@@ -45,8 +45,7 @@ cdef struct Piece:
     uint32_t size      # bytes of the value in this piece
 
 cdef enum:
-    ITEM_HEADER = 24
-    TTL_SIZE = 4
+    ITEM_HEADER = 28
     LARGE_HEADER = 12
     FLAGS_SIZE = 4
     PIECE_HEADER = 12
@@ -54,7 +53,7 @@ cdef enum:
     LARGE_MIN = 4096
 
     ITEM_FLAGS = 1 << 20      # client flags are stored
-    ITEM_LARGE = 1 << 21      # has an ItemLarge, and always ITEM_TTL
+    ITEM_LARGE = 1 << 21      # has an ItemLarge
     ITEM_CHAINED = 1 << 22    # the value lies in pieces
     ITEM_BINARY = 1 << 23     # the key was given in base64
     ITEM_FETCHED = 1 << 24    # fetched since it was stored
@@ -63,12 +62,7 @@ cdef enum:
     ITEM_TOKEN = 1 << 27      # somebody was told to recache it (meta protocol's W)
     ITEM_EXPLICIT = 1 << 28   # its cas was chosen by a client, so it says nothing about when it was stored
     ITEM_REWRITTEN = 1 << 29  # stored again in its old place: as good as new to the LRU, which clears this
-    ITEM_TTL = 1 << 30        # has room for an exptime
 
-    # What an item keeps when it moves to another chunk.
-    ITEM_STATE = (
-        ITEM_BINARY | ITEM_FETCHED | ITEM_ACTIVE | ITEM_STALE | ITEM_TOKEN | ITEM_EXPLICIT | ITEM_REWRITTEN
-    )
     CHAIN_META = ITEM_LARGE | ITEM_CHAINED  # key length 0: no item
 
 
@@ -81,7 +75,7 @@ cdef inline uint32_t item_nkey(const Item *item) noexcept nogil:
 
 
 cdef inline ItemLarge *item_large(const Item *item) noexcept nogil:
-    return <ItemLarge *>(<char *>item + ITEM_HEADER + TTL_SIZE)
+    return <ItemLarge *>(<char *>item + ITEM_HEADER)
 
 
 cdef inline uint32_t item_nbytes(const Item *item) noexcept nogil:
@@ -90,12 +84,7 @@ cdef inline uint32_t item_nbytes(const Item *item) noexcept nogil:
 
 
 cdef inline uint32_t meta_key_offset(uint32_t meta) noexcept nogil:
-    return (
-        ITEM_HEADER
-        + ((meta >> 30) & 1) * TTL_SIZE
-        + ((meta >> 21) & 1) * LARGE_HEADER
-        + ((meta >> 20) & 1) * FLAGS_SIZE
-    )
+    return ITEM_HEADER + ((meta >> 21) & 1) * LARGE_HEADER + ((meta >> 20) & 1) * FLAGS_SIZE
 
 
 cdef inline char *item_key(const Item *item) noexcept nogil:
@@ -128,19 +117,12 @@ cdef inline void item_set_cas(Item *item, uint64_t cas) noexcept nogil:
     item.cas[1] = <uint32_t>(cas >> 32)
 
 
-cdef inline uint32_t *item_exptime_at(const Item *item) noexcept nogil:
-    return <uint32_t *>(<char *>item + ITEM_HEADER)
-
-
 cdef inline uint32_t item_exptime(const Item *item) noexcept nogil:
-    """The tick at which it ends; 0 never."""
-    return load_u32(item_exptime_at(item)) if item_meta(item) & ITEM_TTL else 0
+    return load_u32(&item.exptime)
 
 
 cdef inline void item_set_exptime(Item *item, uint32_t tick) noexcept nogil:
-    """Only for an item with ITEM_TTL, unless ``tick`` is 0."""
-    if item_meta(item) & ITEM_TTL:
-        store_u32(item_exptime_at(item), tick)
+    store_u32(&item.exptime, tick)
 
 
 cdef inline uint32_t item_time(const Item *item) noexcept nogil:

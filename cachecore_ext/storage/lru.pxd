@@ -13,7 +13,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cachecore_ext.base.counters cimport CLASSES
 from cachecore_ext.base.lock cimport Lock
 from cachecore_ext.storage.item cimport (
-    ITEM_ACTIVE, ITEM_CHAINED, ITEM_FETCHED, Item, item_mark, item_meta, item_set_time,
+    ITEM_ACTIVE, ITEM_CHAINED, ITEM_FETCHED, Item, item_mark, item_meta, item_set_time, item_time,
 )
 from cachecore_ext.storage.slabs cimport Slabs, chunk_class
 
@@ -65,6 +65,6 @@ cdef inline void lru_fetched(Item *item, uint32_t now) noexcept nogil:
         return
     if meta & ITEM_FETCHED:
         item_mark(item, ITEM_ACTIVE)
-        item_set_time(item, now)
+        item_set_time(item, max(item_time(item), now))  # a time may lie ahead: store_flush
     else:
         item_mark(item, ITEM_FETCHED)

@@ -6,11 +6,12 @@
     page     | chunk | chunk | chunk | ... | rest |   chunks of one size, from first to last, on first use
 
 A chunk reference is its address in units of ``1 << shift`` bytes above ``base``, in 32 bits; 0 is no chunk. The unit
-is 8 bytes up to 32 GiB of memory and doubles with every doubling beyond it; chunk sizes are multiples of it.
+is 4 bytes up to 16 GiB of memory and doubles with every doubling beyond it; chunk sizes are multiples of it.
 
 A page is charged against the limit together with the hash table that its chunks can come to need, so pages and table
 stay within it. Each class may have its first page also beyond the limit (as in memcached, or a cache of small items
-could never take a large one): that, one page a class at most, is the bound on what the limit can be exceeded by.
+could never take a large one), and the largest class its first TOP_PAGES, so that a value of a megabyte can be replaced
+while another is written: that is the bound on what the limit can be exceeded by.
 
 Locks: a class's lock guards its free list and its fresh page; page_lock, taken inside it, guards the handing out of
 pages. Free memory is never given back to the kernel before the end.
@@ -25,6 +26,7 @@ cdef enum:
     PAGE_SHIFT = 20
     PAGE_SIZE = 1 << PAGE_SHIFT
     CHUNK_MAX = 512 * 1024    # memcached's slab_chunk_max; larger items are chained over chunks of this size
+    TOP_PAGES = 3             # the largest class's pages beyond the limit
     DIRECT_MAX = 2048         # up to this size, size -> class is one look-up
 
 cdef struct SlabClass:
@@ -50,7 +52,7 @@ cdef struct Slabs:
     Lock page_lock
     uint32_t pages            # handed out; page_lock
     uint64_t charged          # bytes of the limit used up; page_lock
-    uint8_t direct[DIRECT_MAX / 8 + 1]
+    uint8_t direct[DIRECT_MAX / 4 + 1]
     SlabClass classes[CLASSES]
 
 cdef int slabs_init(Slabs *slabs, uint64_t limit, double factor, uint32_t chunk_min, uint64_t table_cost,
@@ -76,5 +78,5 @@ cdef inline uint32_t chunk_class(const Slabs *slabs, const void *chunk) noexcept
 cdef inline uint32_t slab_class_for(const Slabs *slabs, size_t size) noexcept nogil:
     """The smallest class whose chunks hold ``size`` bytes; 0 when none does."""
     if size <= DIRECT_MAX:
-        return slabs.direct[(size + 7) >> 3]
+        return slabs.direct[(size + 3) >> 2]
     return slab_class_search(slabs, size)

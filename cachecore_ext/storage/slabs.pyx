@@ -12,10 +12,13 @@ from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport ITEM_HEADER, Item
 
 cdef enum:
-    FINE_MAX = 256         # up to here the default ladder rises by single units: a small item wastes at most 7 bytes
+    # The default ladder: small items are most items, so the steps are finest where they are. Its 63 classes waste at
+    # most 4 bytes of a chunk up to 160, an eighth up to 1 KiB, a fifth up to 16 KiB, and a third beyond.
+    SINGLE_UNITS_MAX = 160
+    EIGHTHS_MAX = 1024
+    QUARTERS_MAX = 16 * 1024
     # What memcached stores in the room that -n asks for and we do not: cas (ours is in the header), NUL, line end.
     COUNTED_BESIDE = 11
-    DEFAULT_PERCENT = 125  # beyond it, and memcached's default everywhere
 
 
 cdef uint32_t align(const Slabs *slabs, uint64_t size) noexcept nogil:
@@ -26,28 +29,30 @@ cdef uint32_t align(const Slabs *slabs, uint64_t size) noexcept nogil:
 cdef uint32_t next_size(const Slabs *slabs, uint32_t size, double factor) noexcept nogil:
     """The chunk size after ``size``. A ``factor`` of 0 asks for the default ladder."""
     if factor > 0:
-        return align(slabs, <uint64_t>(size * factor))
-    if size < FINE_MAX:
+        return align(slabs, max(<uint64_t>(size * factor), <uint64_t>size + 1))
+    if size < SINGLE_UNITS_MAX:
         return align(slabs, size + 1)
-    return align(slabs, <uint64_t>size * DEFAULT_PERCENT / 100)
+    if size < EIGHTHS_MAX:
+        return align(slabs, size + size / 8)
+    if size < QUARTERS_MAX:
+        return align(slabs, size + size / 4)
+    return align(slabs, size + size / 2)
 
 
 cdef void cut_classes(Slabs *slabs, double factor, uint32_t chunk_min) noexcept nogil:
     """Fill in the classes: rising sizes from the smallest item to CHUNK_MAX, at most 63."""
     cdef uint32_t size = align(slabs, ITEM_HEADER + <uint64_t>max(chunk_min, COUNTED_BESIDE + 1) - COUNTED_BESIDE)
-    cdef uint32_t cls = 1, following, i
-    cdef double last_step = factor if factor > 0 else DEFAULT_PERCENT / 100.0
-    while cls < CLASSES - 1 and size <= CHUNK_MAX / last_step:
+    cdef uint32_t cls = 1, i
+    while cls < CLASSES - 1 and next_size(slabs, size, factor) <= CHUNK_MAX:
         slabs.classes[cls].size = size
-        following = next_size(slabs, size, factor)
-        size = following if following > size else size + (1 << slabs.shift)
+        size = next_size(slabs, size, factor)
         cls += 1
     slabs.classes[cls].size = CHUNK_MAX
     slabs.nclasses = cls
     for i in range(1, cls + 1):
         slabs.classes[i].per_page = PAGE_SIZE / slabs.classes[i].size
-    for i in range(DIRECT_MAX / 8 + 1):
-        slabs.direct[i] = <uint8_t>slab_class_search(slabs, <size_t>i * 8)
+    for i in range(DIRECT_MAX / 4 + 1):
+        slabs.direct[i] = <uint8_t>slab_class_search(slabs, <size_t>i * 4)
 
 
 cdef int slabs_init(Slabs *slabs, uint64_t limit, double factor, uint32_t chunk_min, uint64_t table_cost,
@@ -63,7 +68,7 @@ cdef int slabs_init(Slabs *slabs, uint64_t limit, double factor, uint32_t chunk_
     slabs.charged = initial_charge
     pages = limit / PAGE_SIZE + CLASSES
     slabs.region_size = pages * PAGE_SIZE
-    slabs.shift = 3
+    slabs.shift = 2
     while (slabs.region_size >> slabs.shift) >= <uint64_t>0xFFFFFFFE:
         slabs.shift += 1
     cut_classes(slabs, factor, chunk_min)
@@ -110,7 +115,7 @@ cdef bint grow_locked(Slabs *slabs, uint32_t cls) noexcept nogil:
     cdef bint granted
     cdef uint32_t page = 0
     lock_acquire(&slabs.page_lock)
-    granted = slabs.charged + cost <= slabs.limit or slab.pages == 0
+    granted = slabs.charged + cost <= slabs.limit or slab.pages < (1 if cls != slabs.nclasses else TOP_PAGES)
     granted = granted and (<uint64_t>slabs.pages + 1) * PAGE_SIZE <= slabs.region_size
     if granted:
         page = slabs.pages

@@ -12,7 +12,7 @@ from cachecore_ext.base.clock cimport Clock
 from cachecore_ext.base.counters cimport CounterSet
 from cachecore_ext.base.hashing cimport HashKey, hash_bytes
 from cachecore_ext.base.lock cimport Lock
-from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_exptime, item_meta, item_time
+from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, Piece, item_cas, item_exptime, item_meta, item_time
 from cachecore_ext.storage.lru cimport Lru, lru_fetched, lru_id
 from cachecore_ext.storage.slabs cimport Slabs
 from cachecore_ext.storage.table cimport (
@@ -91,6 +91,7 @@ cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *k
                            char *value, uint32_t nbytes) noexcept nogil
 cdef StoreStatus store_reserve(Context *context, const Put *put, const char *key, uint32_t nkey, uint32_t nbytes,
                                Item **reserved) noexcept nogil
+cdef bint store_extend(Context *context, Item *item, Piece **last, size_t missing, ValueCursor *cursor) noexcept nogil
 cdef StoreStatus store_commit(Context *context, Put *put, uint64_t h, Item *item) noexcept nogil
 cdef void store_release(Store *store, Item *item) noexcept nogil
 cdef void store_hold_locked(Item *item) noexcept nogil
@@ -103,7 +104,6 @@ cdef Item *store_create_locked(Context *context, const Put *put, uint64_t h, con
 cdef Item *store_empty_locked(Context *context, uint64_t h, Item *item, uint32_t flags) noexcept nogil
 cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, bint increment, uint64_t delta,
                                     uint64_t explicit_cas, uint64_t *result) noexcept nogil
-cdef bint store_set_exptime_locked(Context *context, uint64_t h, Item **item, uint32_t exptime) noexcept nogil
 cdef void store_set_cas_locked(Context *context, Item *item, uint64_t explicit_cas) noexcept nogil
 cdef void store_grow(Context *context, uint64_t h) noexcept nogil
 cdef void store_flush(Context *context, int64_t delay) noexcept nogil

@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from cachecore_ext.base.atomics cimport add_u32, drop_u32, load_u32, load_u64, store_u32, store_u64
+from cachecore_ext.base.atomics cimport add_u32, drop_u32, load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32
 from cachecore_ext.base.clock cimport clock_expiry, clock_init, clock_now
 from cachecore_ext.base.counters cimport (
     CAS_MISSES, CLASS_CAS_BADVAL, CLASS_CAS_HITS, CLASS_CMD_SET, GET_EXPIRED, GET_FLUSHED, TOTAL_ITEMS, count, count_class,
@@ -12,7 +12,7 @@ from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
 from cachecore_ext.storage.item cimport (
     CHAIN_META, FLAGS_SIZE, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS,
-    ITEM_LARGE, ITEM_REWRITTEN, ITEM_STALE, ITEM_STATE, ITEM_TOKEN, ITEM_TTL, LARGE_MIN, PIECE_HEADER, Item, Piece,
+    ITEM_LARGE, ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, LARGE_MIN, PIECE_HEADER, Item, Piece,
     item_age, item_cas, item_exptime, item_flags, item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey,
     item_set_cas, item_set_exptime, item_set_flags, item_set_time, item_size, item_time, item_unmark, item_value,
     meta_key_offset,
@@ -40,6 +40,12 @@ cdef enum:
     # memcached's count of an item's size, by which -I is meant: header, cas, NUL, flags, line end.
     COUNTED_HEADER = 48
     COUNTED_CAS = 8
+
+
+cdef enum Evicted:
+    EVICTED
+    ALL_IN_USE      # the candidates were; they went to the head, so other ones may not be
+    NOTHING_THERE   # or nothing that may go
 
 
 cdef uint64_t hash_of_item(const void *hash_key, const Item *item) noexcept nogil:
@@ -193,8 +199,8 @@ cdef bint try_evict_locked(Context *context, LruList *lru_list, Item *item) noex
     return gone
 
 
-cdef bint evict(Context *context, uint32_t cls) noexcept nogil:
-    """Make the least useful item of the class give way. False when every candidate is in use, or none may go."""
+cdef Evicted evict(Context *context, uint32_t cls) noexcept nogil:
+    """Make the least useful item of the class give way."""
     cdef Store *store = context.store
     cdef LruList *lru_list = &store.lru.lists[cls]
     cdef Item *item = NULL
@@ -214,7 +220,8 @@ cdef bint evict(Context *context, uint32_t cls) noexcept nogil:
     lock_release(&lru_list.lock)
     if gone:
         store_release(store, item)
-    return gone
+        return EVICTED
+    return NOTHING_THERE if item == NULL or not store.evictions else ALL_IN_USE
 
 
 cdef void *chunk_or_evict(Context *context, uint32_t cls) noexcept nogil:
@@ -226,7 +233,7 @@ cdef void *chunk_or_evict(Context *context, uint32_t cls) noexcept nogil:
         chunk = slab_alloc(&context.store.slabs, cls)
         if likely(chunk != NULL):
             return chunk
-        if not evict(context, cls):
+        if evict(context, cls) == NOTHING_THERE:
             break
     lock_acquire(&lru_list.lock)
     lru_list.outofmemory += 1
@@ -234,50 +241,20 @@ cdef void *chunk_or_evict(Context *context, uint32_t cls) noexcept nogil:
     return NULL
 
 
-cdef bint chain_pieces(Context *context, Item *item, size_t nbytes) noexcept nogil:
-    """Give a chained item the pieces for its value. False without the memory; the item then has what was had."""
-    cdef Store *store = context.store
-    cdef uint32_t *link = &item_large(item).chain
-    cdef uint32_t cls
-    cdef size_t step
-    cdef Piece *piece
-    link[0] = 0
-    while nbytes > 0:
-        step = min(nbytes, <size_t>CHUNK_MAX - PIECE_HEADER)
-        cls = slab_class_for(&store.slabs, step + PIECE_HEADER)
-        piece = <Piece *>chunk_or_evict(context, cls)
-        if piece == NULL and cls != store.slabs.nclasses:
-            piece = <Piece *>chunk_or_evict(context, store.slabs.nclasses)
-        if piece == NULL:
-            return False
-        piece.meta = CHAIN_META
-        piece.next = 0
-        piece.size = <uint32_t>step
-        link[0] = chunk_ref(&store.slabs, piece)
-        link = &piece.next
-        nbytes -= step
-    return True
-
-
-cdef uint32_t layout(const Store *store, uint32_t nkey, uint32_t flags, uint32_t exptime, uint32_t nbytes) noexcept nogil:
-    """The meta of a new item: the lengths, and which of the optional fields it has.
-
-    Where nothing is evicted every item has room for an exptime, as there may be no memory to make it later.
-    """
+cdef uint32_t layout(uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
+    """The meta of a new item: the lengths, and which of the optional fields it has."""
     cdef uint32_t meta = nkey | (ITEM_FLAGS if flags != 0 else 0)
-    meta |= ITEM_LARGE | ITEM_TTL if nbytes >= LARGE_MIN else nbytes << 8
-    return meta | (ITEM_TTL if exptime != 0 or not store.evictions else 0)
+    return meta | (ITEM_LARGE if nbytes >= LARGE_MIN else nbytes << 8)
 
 
-cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t flags, uint32_t exptime,
-                      uint32_t nbytes) noexcept nogil:
-    """An unlinked item with its key, flags, exptime and room for the value, or NULL without the memory."""
+cdef Item *item_begin(Context *context, const char *key, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
+    """An unlinked item with its key and flags, and room for the value unless that is to be chained; NULL without the
+    memory. exptime, time and cas are still to be set."""
     cdef Store *store = context.store
-    cdef uint32_t meta = layout(store, nkey, flags, exptime, nbytes)
+    cdef uint32_t meta = layout(nkey, flags, nbytes)
     cdef uint32_t in_head = nbytes
-    cdef size_t head
+    cdef size_t head = meta_key_offset(meta) + nkey
     cdef Item *item
-    head = meta_key_offset(meta) + nkey
     if head + nbytes > CHUNK_MAX:
         meta |= ITEM_CHAINED
         in_head = 0
@@ -288,22 +265,58 @@ cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t
     item.prev = 0
     store_u32(&item.meta, meta)
     memcpy(item_key(item), key, nkey)
-    item_set_exptime(item, exptime)
     if flags != 0:
         item_set_flags(item, flags)
     if meta & ITEM_LARGE:
         item_large(item).nbytes = nbytes
         item_large(item).refs = 1
         item_large(item).chain = 0
-        if meta & ITEM_CHAINED and not chain_pieces(context, item, nbytes):
-            item_free(store, item)
-            return NULL
+    return item
+
+
+cdef bint store_extend(Context *context, Item *item, Piece **last, size_t missing, ValueCursor *cursor) noexcept nogil:
+    """Give a chained item its next piece, for at most ``missing`` bytes, and point to it. False without the memory.
+
+    ``last``: the piece before it, NULL for the first; set to the new one.
+    """
+    cdef Store *store = context.store
+    cdef size_t size = min(missing, <size_t>CHUNK_MAX - PIECE_HEADER)
+    cdef uint32_t cls = slab_class_for(&store.slabs, size + PIECE_HEADER)
+    cdef uint32_t *link = &last[0].next if last[0] != NULL else &item_large(item).chain
+    cdef Piece *piece = <Piece *>chunk_or_evict(context, cls)
+    if piece == NULL and cls != store.slabs.nclasses:
+        piece = <Piece *>chunk_or_evict(context, store.slabs.nclasses)
+    if piece == NULL:
+        return False
+    piece.meta = CHAIN_META
+    piece.next = 0
+    piece.size = <uint32_t>size
+    link[0] = chunk_ref(&store.slabs, piece)
+    last[0] = piece
+    cursor.at = <char *>piece + PIECE_HEADER
+    cursor.left = size
+    cursor.next = 0
+    return True
+
+
+cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
+    """item_begin, with all the pieces of a chained value."""
+    cdef Item *item = item_begin(context, key, nkey, flags, nbytes)
+    cdef Piece *last = NULL
+    cdef size_t missing = nbytes
+    cdef ValueCursor cursor
+    if item != NULL and item_meta(item) & ITEM_CHAINED:
+        while missing > 0:
+            if not store_extend(context, item, &last, missing, &cursor):
+                item_free(context.store, item)
+                return NULL
+            missing -= cursor.left
     return item
 
 
 cdef void count_set(Context *context, const Put *put, uint32_t nkey, uint32_t nbytes) noexcept nogil:
     """Count a storage command for the class that its value would go to."""
-    cdef uint32_t meta = layout(context.store, nkey, put.flags, put.exptime, nbytes)
+    cdef uint32_t meta = layout(nkey, put.flags, nbytes)
     cdef uint32_t cls = slab_class_for(&context.store.slabs, meta_key_offset(meta) + nkey + <size_t>nbytes)
     count_class(context.counters, cls if cls != 0 else context.store.slabs.nclasses, CLASS_CMD_SET)
 
@@ -428,8 +441,9 @@ cdef StoreStatus judge_locked(Context *context, const Put *put, const Item *old,
 
 
 cdef void dress_locked(Context *context, Put *put, Item *item, const Item *old, bint stale) noexcept nogil:
-    """Give a new item its time, marks and cas. Its exptime it has from item_alloc."""
+    """Give a new item its times, marks and cas."""
     cdef uint32_t marks = 0
+    item_set_exptime(item, item_exptime(old) if stale else put.exptime)
     item_set_time(item, context.now)
     if put.binary:
         marks |= ITEM_BINARY
@@ -447,8 +461,6 @@ cdef bint fits_in_place(const Store *store, const Item *old, const Put *put, uin
     cdef uint32_t meta = item_meta(old)
     if meta & ITEM_LARGE or nbytes >= LARGE_MIN or (meta & ITEM_FLAGS != 0) != (put.flags != 0):
         return False
-    if put.exptime != 0 and not meta & ITEM_TTL:
-        return False
     return slab_class_for(&store.slabs, meta_key_offset(meta) + (meta & 0xFF) + nbytes) == chunk_class(
         &store.slabs, old
     )
@@ -464,7 +476,7 @@ cdef void overwrite_locked(Context *context, Put *put, Item *item, const char *v
     cdef size_t old_size = item_size(item)
     cdef uint32_t meta = item_meta(item), token = meta & ITEM_TOKEN
     cdef uint32_t exptime = item_exptime(item)
-    store_u32(&item.meta, (meta & (0xFF | ITEM_FLAGS | ITEM_TTL)) | nbytes << 8 | ITEM_REWRITTEN)
+    store_u32(&item.meta, (meta & (0xFF | ITEM_FLAGS)) | nbytes << 8 | ITEM_REWRITTEN)
     memcpy(item_value(item), value, nbytes)
     if put.flags != 0:
         item_set_flags(item, put.flags)
@@ -489,7 +501,7 @@ cdef StoreStatus concat_locked(Context *context, Put *put, uint64_t h, Item *old
     cdef Item *item
     if not fits_limit(store, item_nkey(old), item_flags(old), total):
         return NOT_STORED
-    item = item_alloc(context, item_key(old), item_nkey(old), item_flags(old), item_exptime(old), <uint32_t>total)
+    item = item_alloc(context, item_key(old), item_nkey(old), item_flags(old), <uint32_t>total)
     if item == NULL:
         return NOT_STORED
     cursor_open(store, item, &target)
@@ -500,6 +512,7 @@ cdef StoreStatus concat_locked(Context *context, Put *put, uint64_t h, Item *old
     else:
         cursor_copy(store, &target, added, nbytes)
         cursor_copy(store, &target, &kept, item_nbytes(old))
+    put.exptime = item_exptime(old)
     put.binary = False  # as in memcached, a value that was put together forgets how its key was given
     dress_locked(context, put, item, old, False)
     return link_locked(context, h, item, old)
@@ -508,8 +521,7 @@ cdef StoreStatus concat_locked(Context *context, Put *put, uint64_t h, Item *old
 cdef StoreStatus put_new_locked(Context *context, Put *put, uint64_t h, const char *key, uint32_t nkey,
                                 ValueCursor *value, uint32_t nbytes, Item *old, bint stale) noexcept nogil:
     """Store a value as a new item, in place of ``old`` if there is one."""
-    cdef uint32_t exptime = item_exptime(old) if stale else put.exptime
-    cdef Item *item = item_alloc(context, key, nkey, put.flags, exptime, nbytes)
+    cdef Item *item = item_alloc(context, key, nkey, put.flags, nbytes)
     cdef ValueCursor target
     if item == NULL:
         if old != NULL and put.drop_on_failure:
@@ -557,13 +569,14 @@ cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *k
 
 cdef StoreStatus store_reserve(Context *context, const Put *put, const char *key, uint32_t nkey, uint32_t nbytes,
                                Item **reserved) noexcept nogil:
-    """An item for a value that is still to come (cursor_open), for store_commit or store_release. STORED, or why not.
+    """An item for a value that is still to come, for store_commit or store_release. STORED, or why not.
 
-    The value has LARGE_MIN bytes at least: a smaller one is waited for, and stored by store_put.
+    The value has LARGE_MIN bytes at least: a smaller one is waited for, and stored by store_put. A chained item gets
+    its pieces as the value comes (store_extend), so that an announced value takes no more memory than a sent one.
     """
     if not fits_limit(context.store, nkey, put.flags, nbytes):
         return TOO_LARGE
-    reserved[0] = item_alloc(context, key, nkey, put.flags, put.exptime, nbytes)
+    reserved[0] = item_begin(context, key, nkey, put.flags, nbytes)
     return STORED if reserved[0] != NULL else NO_MEMORY
 
 
@@ -585,7 +598,6 @@ cdef StoreStatus store_commit(Context *context, Put *put, uint64_t h, Item *item
     elif status == STORED:
         if put.mode >= PUT_APPEND:
             put.exptime = put.vivify_exptime
-        item_set_exptime(item, item_exptime(old) if stale else put.exptime)
         dress_locked(context, put, item, old, stale)
         status = link_locked(context, h, item, old)
     else:
@@ -627,45 +639,18 @@ cdef Item *replace_value_locked(Context *context, uint64_t h, Item *old, uint32_
 
     It keeps exptime and cas; the marks that clients set and see start anew.
     """
-    cdef Item *item = item_alloc(context, item_key(old), item_nkey(old), flags, item_exptime(old), nbytes)
+    cdef Item *item = item_alloc(context, item_key(old), item_nkey(old), flags, nbytes)
     if item == NULL:
         return NULL
     if nbytes > 0:
         memcpy(item_value(item), value, length)
         memset(item_value(item) + length, c' ', nbytes - length)
-    item_set_time(item, context.now)
+    item_set_exptime(item, item_exptime(old))
+    item_set_time(item, max(item_time(old), context.now))
     item_set_cas(item, item_cas(old))
     item_mark(item, item_meta(old) & ITEM_EXPLICIT)
     link_locked(context, h, item, old)
     return item
-
-
-cdef Item *move_locked(Context *context, uint64_t h, Item *old, uint32_t exptime) noexcept nogil:
-    """Let a copy that has room for an exptime take the place of a small item. NULL without the memory."""
-    cdef Item *item = item_alloc(
-        context, item_key(old), item_nkey(old), item_flags(old), exptime, item_nbytes(old)
-    )
-    if item == NULL:
-        return NULL
-    memcpy(item_value(item), item_value(old), item_nbytes(old))
-    item_set_time(item, item_time(old))
-    item_set_cas(item, item_cas(old))
-    item_mark(item, item_meta(old) & ITEM_STATE)
-    replace_locked(context, h, item, old)
-    return item
-
-
-cdef bint store_set_exptime_locked(Context *context, uint64_t h, Item **item, uint32_t exptime) noexcept nogil:
-    """Give an item another end; ``item`` is set to what holds it afterwards. False, and no change, without the memory."""
-    cdef Item *moved
-    if exptime == 0 or item_meta(item[0]) & ITEM_TTL:
-        item_set_exptime(item[0], exptime)
-        return True
-    moved = move_locked(context, h, item[0], exptime)
-    if moved == NULL:
-        return False
-    item[0] = moved
-    return True
 
 
 cdef Item *store_empty_locked(Context *context, uint64_t h, Item *item, uint32_t flags) noexcept nogil:
@@ -684,7 +669,7 @@ cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, b
     cdef char text[24]
     cdef uint64_t value = 0
     cdef uint32_t length, nbytes = item_nbytes(old), padded
-    cdef bint shared = item_meta(old) & ITEM_LARGE and load_u32(&item_large(old).refs) > 1
+    cdef bint shared = item_meta(old) & ITEM_LARGE and load_acquire_u32(&item_large(old).refs) > 1
     if item_meta(old) & ITEM_CHAINED or not parse_stored_u64(item_value(old), nbytes, &value):
         return NON_NUMERIC
     if increment:
@@ -724,11 +709,12 @@ cdef void store_flush(Context *context, int64_t delay) noexcept nogil:
         store_u32(&store.flush_pending, clock_expiry(&store.clock, context.now, delay) - 1)
         store_u32(&store.flush_shown, store.flush_pending)
     else:
-        store_u32(&store.flush_pending, 0)
-        store_u32(&store.flush_fired, 0)
-        store_u32(&store.flush_shown, context.now)
+        # First what makes everything go, then what had made some of it go: nothing comes back in between.
         store_u32(&store.explicit_gone, max(context.now, store.explicit_stamp))
         store_u32(&store.explicit_stamp, store.explicit_gone + 1)
-        store_u64(&store.flush_cas, load_u64(&store.cas))
+        store_release_u64(&store.flush_cas, load_u64(&store.cas))
+        store_release_u32(&store.flush_pending, 0)
+        store_release_u32(&store.flush_fired, 0)
+        store_u32(&store.flush_shown, context.now)
     store_u32(&store.flush_horizon, max(store.flush_fired, store.flush_pending))
     lock_release(&store.flush_lock)

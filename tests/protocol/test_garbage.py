@@ -56,7 +56,8 @@ def test_hostile_openings(peer: Peer, name: str) -> None:
 def test_random_bytes(peer: Peer, seed: int) -> None:
     """Bytes at random, and lines of the protocol with bytes changed at random, cut at random."""
     chosen = random.Random(seed)
-    lines = b"set a 0 0 3\r\nabc\r\nget a b\r\nmg a v t\r\nms b 3 T0\r\nabc\r\nma n N0\r\nincr a 1\r\ndelete a\r\n"
+    lines = b"set a 0 0 3\r\nabc\r\nget a b\r\nmg a v t\r\nms b 3 T0\r\nabc\r\n"
+    lines += b"ma n N0\r\nincr a 1\r\ndelete a\r\n"
     with peer.fresh() as other:
         for round_ in range(20):
             data = bytearray(chosen.randbytes(200) if round_ % 4 == 0 else lines * chosen.randint(1, 4))

@@ -1,0 +1,137 @@
+"""The slab allocator: classes, pages, chunks, the limit."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from cachecore_ext.probe import Slabs
+
+PAGE = 1 << 20
+LARGEST = 512 * 1024
+
+
+@pytest.mark.parametrize("factor", [0, 1.01, 1.05, 1.25, 2, 10])
+@pytest.mark.parametrize("chunk_min", [1, 48, 1000, 100_000])
+def test_classes_rise_to_the_largest_chunk(factor, chunk_min):
+    sizes = Slabs(PAGE, factor, chunk_min).sizes()
+    assert list(sizes) == list(range(1, len(sizes) + 1))
+    assert len(sizes) <= 63
+    rising = list(sizes.values())
+    assert rising == sorted(set(rising))
+    assert rising[-1] == LARGEST
+    assert all(size % 8 == 0 for size in rising)
+
+
+def test_the_default_ladder_wastes_at_most_seven_bytes_of_a_small_item():
+    slabs = Slabs(PAGE)
+    sizes = slabs.sizes()
+    for size in range(sizes[1] - 7, 257):
+        assert 0 <= sizes[slabs.class_for(size)] - size <= 7
+
+
+@pytest.mark.parametrize("slabs", [Slabs(PAGE), Slabs(PAGE, 1.08, 10)], ids=["default", "factor"])
+def test_a_size_goes_to_the_smallest_class_that_holds_it(slabs):
+    sizes = slabs.sizes()
+    interesting = {1, LARGEST} | {size + by for size in sizes.values() for by in (-1, 0, 1)}
+    for size in sorted(interesting | set(range(1, 2100))):
+        expected = next((cls for cls, chunk in sizes.items() if chunk >= size), 0)
+        assert slabs.class_for(size) == expected, size
+
+
+def test_no_class_for_more_than_the_largest_chunk():
+    assert Slabs(PAGE).class_for(LARGEST + 1) == 0
+
+
+def test_a_page_is_cut_from_first_to_last():
+    slabs = Slabs(4 * PAGE)
+    cls = slabs.class_for(1000)
+    size = slabs.sizes()[cls]
+    refs = [slabs.alloc(cls) for _ in range(PAGE // size)]
+    assert [slabs.offset(ref) for ref in refs] == [i * size for i in range(len(refs))]
+    assert slabs.check()[cls] == {"size": size, "pages": 1, "free": 0, "fresh": 0, "used": len(refs)}
+    assert slabs.offset(slabs.alloc(cls)) == PAGE
+
+
+def test_a_freed_chunk_is_the_next_one_given_out():
+    slabs = Slabs(4 * PAGE)
+    first, second = slabs.alloc(3), slabs.alloc(3)
+    slabs.free(first)
+    slabs.free(second)
+    assert [slabs.alloc(3), slabs.alloc(3)] == [second, first]
+
+
+def test_the_limit_counts_pages_and_what_they_add_to_the_table():
+    cost = 100_000
+    slabs = Slabs(4 * PAGE, table_cost=1024 * cost // 2, initial_charge=1000)
+    cls = slabs.class_for(LARGEST)
+    chunks = 0
+    while slabs.alloc(cls) is not None:
+        chunks += 1
+    assert chunks == 6  # three pages; with the fourth's table they would be more than the limit
+    assert slabs.charged == 1000 + 3 * (PAGE + cost)
+
+
+def test_every_class_has_a_first_page_beyond_the_limit_and_no_second():
+    slabs = Slabs(PAGE)
+    sizes = slabs.sizes()
+    for cls in sizes:
+        assert slabs.alloc(cls) is not None
+    for cls, of in slabs.check().items():
+        for _ in range(of["fresh"]):
+            slabs.alloc(cls)
+        assert slabs.alloc(cls) is None
+    assert slabs.charged == len(sizes) * PAGE
+
+
+@pytest.mark.parametrize(("gigabytes", "shift"), [(1, 3), (31, 3), (33, 4), (70, 5)])
+def test_references_reach_all_of_a_large_memory(gigabytes, shift):
+    slabs = Slabs(gigabytes << 30)
+    assert slabs.unit_shift == shift
+    assert all(size % (1 << shift) == 0 for size in slabs.sizes().values())
+    slabs.free(slabs.alloc(1))
+
+
+class SlabModel(RuleBasedStateMachine):
+    """Chunks in use never overlap, keep what was written in them, and are all accounted for."""
+
+    chunks = Bundle("chunks")
+
+    def __init__(self):
+        super().__init__()
+        self.slabs = Slabs(3 * PAGE, table_cost=5000, initial_charge=500_000)
+        self.sizes = self.slabs.sizes()
+        self.used: dict[int, int] = {}
+
+    @rule(target=chunks, size=st.sampled_from([40, 64, 3000, 70_000, 300_000, LARGEST]))
+    def alloc(self, size):
+        cls = self.slabs.class_for(size)
+        before = self.slabs.check().get(cls, {"free": 0, "fresh": 0, "pages": 0})
+        ref = self.slabs.alloc(cls)
+        if ref is None:
+            assert before["free"] == before["fresh"] == 0 < before["pages"]
+            return None
+        begin = self.slabs.offset(ref)
+        assert begin // PAGE == (begin + self.sizes[cls] - 1) // PAGE
+        assert begin % PAGE % self.sizes[cls] == 0
+        assert self.slabs.class_of(ref) == cls
+        for other, other_cls in self.used.items():
+            at = self.slabs.offset(other)
+            assert at + self.sizes[other_cls] <= begin or begin + self.sizes[cls] <= at
+        self.used[ref] = cls
+        return ref
+
+    @rule(ref=consumes(chunks))
+    def free(self, ref):
+        if ref is not None:
+            del self.used[ref]
+            self.slabs.free(ref)
+
+    @invariant()
+    def accounts(self):
+        found = {cls: of["used"] for cls, of in self.slabs.check().items() if of["used"]}
+        assert found == {cls: list(self.used.values()).count(cls) for cls in set(self.used.values())}
+
+
+TestSlabModel = SlabModel.TestCase
