@@ -106,7 +106,7 @@ cdef object parse_at(str how, const char *p, size_t n):
 
 
 def parse_number(str how, bytes text):
-    """Parse by ``how`` (u64, u32, i32, lenient_u64, lenient_i64, stored_u64); AssertionError if more than it is read."""
+    """Parse by ``how`` (u64, u32, i32, lenient_u64, lenient_i64, stored_u64), and see that nothing more is read."""
     cdef size_t n = len(text)
     cdef char *buffer = <char *>malloc(n + 1)
     if buffer == NULL:

@@ -27,7 +27,7 @@ cdef dict slabs_census(const Slabs *slabs):
             assert chunk_class(slabs, chunk) == cls, f"class {cls}: a free chunk of another class"
             assert item_meta(chunk) == 0, f"class {cls}: a free chunk that looks like an item"
             ref = chunk.next
-        assert <uint64_t>len(free) == slab.free_count, f"class {cls}: {len(free)} free chunks, counted {slab.free_count}"
+        assert <uint64_t>len(free) == slab.free_count, f"class {cls}: {len(free)} free, counted {slab.free_count}"
         assert slab.per_page * <uint64_t>slab.size <= PAGE_SIZE
         assert slab.fresh_left <= (slab.per_page if slab.pages else 0)
         pages += slab.pages

@@ -1,10 +1,10 @@
-"""What the loops over the store are made of: one get, set or delete each, and values that tell whether they are whole."""
+"""What the loops over the store are made of: single operations, and values that tell whether they are whole."""
 from libc.stdint cimport uint32_t, uint64_t
 
 from cachecore_ext.base.hashing cimport fold
 from cachecore_ext.base.linux cimport clock_gettime, timespec
 from cachecore_ext.storage.item cimport Item
-from cachecore_ext.storage.store cimport Context, Store
+from cachecore_ext.storage.store cimport Context, Put, Store, StoreStatus
 
 cdef extern from "<time.h>" nogil:
     enum: CLOCK_THREAD_CPUTIME_ID
@@ -22,9 +22,15 @@ cdef struct Tally:
 cdef void write_value(char *out, size_t n, uint64_t first) noexcept nogil
 cdef bint value_is_whole(const char *value, size_t n) noexcept nogil
 cdef size_t read_value(const Store *store, const Item *item, char *out) noexcept nogil
-cdef Item *get_locked(Context *context, uint64_t h, const char *key, uint32_t nkey, char *out, size_t *size) noexcept nogil
+cdef Item *get_locked(Context *context, uint64_t h, const char *key, uint32_t nkey, char *out,
+                      size_t *size) noexcept nogil
 cdef void get_once(Context *context, const char *key, uint32_t nkey, char *room, Tally *tally) noexcept nogil
-cdef void set_once(Context *context, const char *key, uint32_t nkey, char *value, uint32_t n, Tally *tally) noexcept nogil
+cdef void set_once(Context *context, const char *key, uint32_t nkey, char *value, uint32_t n,
+                   Tally *tally) noexcept nogil
+cdef StoreStatus delta_once(Context *context, const char *key, uint32_t nkey, bint increment, uint64_t by,
+                            uint64_t *result) noexcept nogil
+cdef StoreStatus upload(Context *context, Put *put, uint64_t h, const char *key, uint32_t nkey, const char *value,
+                        uint32_t n) noexcept nogil
 cdef void delete_once(Context *context, const char *key, uint32_t nkey, Tally *tally) noexcept nogil
 
 

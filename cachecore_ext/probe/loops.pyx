@@ -2,10 +2,11 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from cachecore_ext.storage.item cimport ITEM_LARGE, LARGE_MIN, Item, item_meta, item_nbytes, item_value
+from cachecore_ext.storage.item cimport ITEM_CHAINED, ITEM_LARGE, LARGE_MIN, Item, Piece, item_meta, item_nbytes, item_value
 from cachecore_ext.storage.store cimport (
-    PUT_SET, STORED, Context, Put, Store, ValueCursor, cursor_open, cursor_skip, store_fetched_locked, store_find_locked,
-    store_hash, store_hold_locked, store_lock, store_put, store_release, store_unlink_locked, store_unlock,
+    NO_MEMORY, NOT_FOUND, PUT_SET, STORED, Context, Put, Store, StoreStatus, ValueCursor, cursor_open, cursor_skip,
+    store_commit, store_delta_locked, store_drop_failed, store_extend, store_fetched_locked, store_find_locked,
+    store_hash, store_hold_locked, store_lock, store_put, store_release, store_reserve, store_unlink_locked, store_unlock,
 )
 
 
@@ -47,7 +48,8 @@ cdef size_t read_value(const Store *store, const Item *item, char *out) noexcept
     return item_nbytes(item)
 
 
-cdef Item *get_locked(Context *context, uint64_t h, const char *key, uint32_t nkey, char *out, size_t *size) noexcept nogil:
+cdef Item *get_locked(Context *context, uint64_t h, const char *key, uint32_t nkey, char *out,
+                      size_t *size) noexcept nogil:
     """Copy a small value to ``out``, or hold a large one's item for the caller to copy; NULL when there is none."""
     cdef Item *item = store_find_locked(context, h, key, nkey)
     if item != NULL:
@@ -77,7 +79,8 @@ cdef void get_once(Context *context, const char *key, uint32_t nkey, char *room,
     tally.torn += not value_is_whole(room, size)
 
 
-cdef void set_once(Context *context, const char *key, uint32_t nkey, char *value, uint32_t n, Tally *tally) noexcept nogil:
+cdef void set_once(Context *context, const char *key, uint32_t nkey, char *value, uint32_t n,
+                   Tally *tally) noexcept nogil:
     cdef Put put
     memset(&put, 0, sizeof(Put))
     put.mode = PUT_SET
@@ -86,6 +89,49 @@ cdef void set_once(Context *context, const char *key, uint32_t nkey, char *value
         tally.stored += 1
     else:
         tally.refused += 1
+
+
+cdef StoreStatus delta_once(Context *context, const char *key, uint32_t nkey, bint increment, uint64_t by,
+                            uint64_t *result) noexcept nogil:
+    cdef uint64_t h = store_hash(context.store, key, nkey)
+    cdef StoreStatus status = NOT_FOUND
+    cdef Item *item
+    store_lock(context.store, h)
+    item = store_find_locked(context, h, key, nkey)
+    if item != NULL:
+        status = store_delta_locked(context, h, &item, increment, by, 0, result)
+    store_unlock(context.store, h)
+    return status
+
+
+cdef StoreStatus upload(Context *context, Put *put, uint64_t h, const char *key, uint32_t nkey, const char *value,
+                        uint32_t n) noexcept nogil:
+    """The way of a large value that is received into its item, piece by piece."""
+    cdef Item *item = NULL
+    cdef Piece *last = NULL
+    cdef ValueCursor cursor
+    cdef size_t step
+    cdef StoreStatus status = store_reserve(context, put, key, nkey, n, &item)
+    if status == STORED:
+        cursor.left = 0
+        cursor.next = 0
+        if not item_meta(item) & ITEM_CHAINED:
+            cursor_open(context.store, item, &cursor)
+        while n > 0:
+            if cursor.left == 0 and not store_extend(context, item, &last, n, &cursor):
+                store_release(context.store, item)
+                status = NO_MEMORY
+                break
+            step = min(<size_t>n, cursor.left)
+            memcpy(cursor.at, value, step)
+            cursor_skip(context.store, &cursor, step)
+            value += step
+            n -= <uint32_t>step
+    if status == STORED:
+        return store_commit(context, put, h, item)
+    if put.drop_on_failure:
+        store_drop_failed(context, h, key, nkey)
+    return status
 
 
 cdef void delete_once(Context *context, const char *key, uint32_t nkey, Tally *tally) noexcept nogil:

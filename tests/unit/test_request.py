@@ -1,12 +1,13 @@
 """The parser: requests out of bytes, however these are cut.
 
-The probe parses in memory that ends where the bytes end (a look behind them is a crash), on top of two different former
+The probe parses in memory that ends where the bytes end (a look behind them is a crash), on top of two former
 requests (nothing of them may be left), and sees that the parser consumes something and writes nothing.
 """
 
 from __future__ import annotations
 
 import base64
+import itertools
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ BAD_TOKEN = b"CLIENT_ERROR bad token in command line format\r\n"
 def parse(data: bytes, cuts: tuple[int, ...] | list[int] = ()) -> list[dict]:
     parser = Parser(1 << 21)
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    pieces = [data[begin:end] for begin, end in zip(places, places[1:], strict=False)]
+    pieces = [data[begin:end] for begin, end in itertools.pairwise(places)]
     return [request for piece in pieces for request in parser.feed(piece)]
 
 
@@ -206,15 +207,39 @@ def test_a_line_of_keys_may_be_longer(word):
 
 # ---- any stream
 
-keys = st.text(alphabet="abk\x01\x7f", min_size=1, max_size=6).map(str.encode) | st.just(b"k" * 250) | st.just(b"k" * 251)
-small = st.integers(-1, 40)
-numerals = st.sampled_from([b"0", b"1", b"-1", b"99", b"4294967296", b"x", b"", b"00", b"+1", b"18446744073709551616"])
+keys = (
+    st.text(alphabet="abk\x01\x7f", min_size=1, max_size=6).map(str.encode)
+    | st.just(b"k" * 250)
+    | st.just(b"k" * 251)
+)
+numerals = st.sampled_from(
+    [b"0", b"1", b"-1", b"99", b"4294967296", b"x", b"", b"00", b"+1", b"18446744073709551616"]
+)
 blanks = st.sampled_from([b" ", b"  "])
 ends = st.sampled_from([b"\r\n", b"\n"])
 noreplies = st.sampled_from([b"", b" noreply"])
 block_ends = st.sampled_from([b"\r\n", b"\r\n", b"xx"])
 flags = st.lists(
-    st.sampled_from([b"v", b"t", b"b", b"q", b"k", b"T30", b"Tx", b"F1", b"Oab", b"C1", b"E2", b"MA", b"MX", b"D", b"Z", b"9"]),
+    st.sampled_from(
+        [
+            b"v",
+            b"t",
+            b"b",
+            b"q",
+            b"k",
+            b"T30",
+            b"Tx",
+            b"F1",
+            b"Oab",
+            b"C1",
+            b"E2",
+            b"MA",
+            b"MX",
+            b"D",
+            b"Z",
+            b"9",
+        ]
+    ),
     max_size=5,
 ).map(lambda words: b"".join(b" " + word for word in words))
 
@@ -233,7 +258,12 @@ def storage(draw):
 
 
 lines = st.one_of(
-    st.builds(lambda w, b, k: w + b + b.join(k), st.sampled_from([b"get", b"gets", b"gat 5"]), blanks, st.lists(keys, max_size=4)),
+    st.builds(
+        lambda w, b, k: w + b + b.join(k),
+        st.sampled_from([b"get", b"gets", b"gat 5"]),
+        blanks,
+        st.lists(keys, max_size=4),
+    ),
     st.builds(
         lambda w, k, n, r: b" ".join([w, k, n]) + r,
         st.sampled_from([b"delete", b"incr", b"decr", b"touch", b"flush_all", b"verbosity", b"bogus"]),
@@ -241,9 +271,16 @@ lines = st.one_of(
         numerals,
         noreplies,
     ),
-    st.builds(lambda w, k, f: w + b" " + k + f, st.sampled_from([b"mg", b"md", b"ma", b"me", b"mn", b"mz"]), keys, flags),
+    st.builds(
+        lambda w, k, f: w + b" " + k + f,
+        st.sampled_from([b"mg", b"md", b"ma", b"me", b"mn", b"mz"]),
+        keys,
+        flags,
+    ),
     st.binary(max_size=20),
-    st.sampled_from([b"x" * 2046, b"x" * 2047, b"get " + b"k" * 2050, b"get " + b"k " * 1100, b"GET / HTTP/1.0", b"quit"]),
+    st.sampled_from(
+        [b"x" * 2046, b"x" * 2047, b"get " + b"k" * 2050, b"get " + b"k " * 1100, b"GET / HTTP/1.0", b"quit"]
+    ),
 )
 streams = st.lists(storage() | st.builds(bytes.__add__, lines, ends), max_size=6).map(b"".join)
 

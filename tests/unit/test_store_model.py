@@ -1,4 +1,4 @@
-"""The store against a model of a few lines: any sequence of commands answers and leaves what the model says."""
+"""The store against a model: any sequence of commands answers and leaves what the model says."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ CHUNK_MAX = 512 * 1024
 PIECE = CHUNK_MAX - 12
 
 keys = st.sampled_from([b"a", b"bb", b"c" * 250])
-sizes = st.sampled_from([0, 1, 8, 40, 100, 4095, 4096, 9000, CHUNK_MAX - 40, PIECE, PIECE + 1, 2 * PIECE + 9, LIMIT])
+sizes = st.sampled_from(
+    [0, 1, 8, 40, 100, 4095, 4096, 9000, CHUNK_MAX - 40, PIECE, PIECE + 1, 2 * PIECE + 9, LIMIT]
+)
 values = st.builds(
-    lambda size, seed: (bytes([seed]) * 7 + b"%d-" % seed) * (size // 8 + 1) if size else b"", sizes, st.integers(65, 90)
+    lambda size, seed: (bytes([seed]) * 7 + b"%d-" % seed) * (size // 8 + 1) if size else b"",
+    sizes,
+    st.integers(65, 90),
 ) | st.sampled_from([b"0", b"9", b"10", b"18446744073709551615", b" 5", b"5x", b"7 "])
 flags = st.sampled_from([0, 0, 1, 0xFFFFFFFF])
 exptimes = st.sampled_from([0, 0, 0, 1, 5, 100, -1])
@@ -61,7 +65,7 @@ class StoreModel(RuleBasedStateMachine):
         return entry
 
     def note(self, key):
-        """Take over what the model does not predict: the time, and a new cas, which has to be higher than any before."""
+        """Take over what the model does not predict: the time, and a new cas, higher than any before."""
         look = self.store.look(key)
         entry = self.model[key]
         entry.used = look["time"]
@@ -142,7 +146,13 @@ class StoreModel(RuleBasedStateMachine):
         else:
             assert status == "EXISTS"
 
-    @rule(mode=st.sampled_from(["append", "prepend"]), key=keys, value=values, vivify=st.none() | exptimes, parts=st.booleans())
+    @rule(
+        mode=st.sampled_from(["append", "prepend"]),
+        key=keys,
+        value=values,
+        vivify=st.none() | exptimes,
+        parts=st.booleans(),
+    )
     def concat(self, mode, key, value, vivify, parts):
         old = self.live(key)
         status = self.store.put(mode, key, value, vivify=vivify, reserve=parts and len(value) >= 4096)

@@ -133,7 +133,7 @@ def test_a_bucket_with_overflow_is_divided(moving, staying, order):
 
 
 def keys_that_use_up_the_overflow(table: Table) -> list[bytes]:
-    """Full chains of 128 overflow buckets and a shorter one; half of each moves when its bucket is divided."""
+    """Chains of 128 overflow buckets and a shorter one; half of each moves when its bucket is divided."""
     lengths = [128] * (table.max_overflow // 128) + [table.max_overflow % 128]
     return [
         key_of(bucket + (i % 2) * table.nbuckets, struct.pack("<I", i))
