@@ -74,4 +74,4 @@ class Engine:
     def verbosity(self) -> int: ...
     @property
     def flush_tick(self) -> int:
-        """memcached's oldest_live: the tick of the last flush_all, 0 without one (``stats settings``: oldest)."""
+        """The tick of the last flush_all, 0 without one (``oldest`` of ``stats settings``)."""

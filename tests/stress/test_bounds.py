@@ -134,7 +134,7 @@ def test_clients_that_do_not_read_share_a_bound() -> None:
 
 
 def test_long_get_lines_share_a_bound() -> None:
-    """A line of a megabyte is allowed; a hundred unfinished ones at once are not: some are told so and closed."""
+    """A line of a megabyte is allowed; sixty unfinished ones at once are not: some are told so and closed."""
     line = b"get " + b"k" * 200 + b" k" * 500_000
     refused = b"SERVER_ERROR out of memory reading request\r\n"
     with Server(port=0, threads=2) as server, contextlib.ExitStack() as stack:

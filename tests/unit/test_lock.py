@@ -45,7 +45,7 @@ def test_who_waits_gets_it():
 
 @pytest.mark.parametrize("threads", [2, 5])
 def test_no_two_are_inside(threads):
-    lock, turns = Lock(), 200_000
+    lock, turns = Lock(), 1_000_000
     workers = [threading.Thread(target=lock.count, args=(turns,)) for _ in range(threads)]
     for worker in workers:
         worker.start()

@@ -59,7 +59,12 @@ texts = (
 @example(text=b"18446744073709551616")
 @example(text=b"-9223372036854775808")
 @example(text=b"9223372036854775808")
-@example(text=b"00000000000000000000001")
+@example(text=b"0" * 21 + b"7")
+@example(text=b"0" * 22 + b"7")
+@example(text=b"0" * 10 + b"7")
+@example(text=b"0" * 11 + b"7")
+@example(text=b"-" + b"0" * 9 + b"7")
+@example(text=b"-" + b"0" * 10 + b"7")
 @example(text=b"12 ")
 @example(text=b" +12\0x")
 def test_parsing(how, text):
