@@ -60,6 +60,7 @@ cdef struct Connection:
     int fd
     uint32_t events           # what epoll watches for
     bint began                # its first byte was seen
+    bint uploads              # its last value went straight to its item: the next one likely does, too
     bint closing              # to be closed once pending is sent
     bint draining             # told why it is closed: only reads on, so that the client gets to see it
     uint32_t drained          # bytes read since

@@ -26,6 +26,7 @@ from cachecore_ext.storage.store cimport (
 
 cdef enum:
     WAIT_MAX = 4096            # a value up to this length is waited for in the stash, a longer one goes to its item
+    HEADER_SIZE = 4096         # a receive that expects little more than the line of a large value, which it would copy
     TURN_KEYS = 8192           # the budget of one turn: requests and keys, or a megabyte sent or copied
     DRAIN_MAX = 1024 * 1024    # bytes that are read and thrown away after the reason for closing was told
     BINARY_MAGIC = 0x80
@@ -506,7 +507,7 @@ cdef ssize_t receive(Connection *conn, Scratch *scratch, Input *input) noexcept 
         return receive_stash(conn, scratch, input)
     if conn.nstash > 0:
         memcpy(scratch.buffer, conn.stash, conn.nstash)
-    n = recv(conn.fd, scratch.buffer + conn.nstash, READ_SIZE, 0)
+    n = recv(conn.fd, scratch.buffer + conn.nstash, HEADER_SIZE if conn.uploads else READ_SIZE, 0)
     input.at = scratch.buffer
     input.end = scratch.buffer + conn.nstash + (n if n > 0 else 0)
     return n
@@ -522,6 +523,8 @@ cdef bint is_binary(Connection *conn, const Shared *shared, const Input *input) 
 
 cdef Verdict read_turn(Connection *conn, Scratch *scratch) noexcept nogil:
     cdef Input input
+    cdef Verdict verdict
+    cdef bint uploading = conn.upload != NULL
     cdef ssize_t n = receive(conn, scratch, &input)
     if n == -2:
         return refuse(conn, scratch)
@@ -530,7 +533,12 @@ cdef Verdict read_turn(Connection *conn, Scratch *scratch) noexcept nogil:
     count_many(scratch.session.context.counters, BYTES_READ, n)
     if is_binary(conn, scratch.shared, &input):
         return CLOSE
-    return finish(conn, scratch, work_through(conn, scratch, &input), &input)
+    verdict = work_through(conn, scratch, &input)
+    if conn.upload != NULL:
+        conn.uploads = True
+    elif not uploading and n >= HEADER_SIZE:
+        conn.uploads = False  # that much, and no large value in it
+    return finish(conn, scratch, verdict, &input)
 
 
 cdef Verdict stash_turn(Connection *conn, Scratch *scratch) noexcept nogil:
