@@ -36,6 +36,7 @@ cdef enum:
     FIRST_CAS = 1             # so that the first item's is 2, as memcached's
     EVICT_TRIES = 8           # items at the tail that may be in use before the search ends
     ALLOC_TRIES = 64          # evictions for one chunk: other threads may be faster in taking what was freed
+    TABLE_SLACK = 125         # percent of LOAD's bytes an item that a table can come to: overflow buckets, early growth
     GROW_STEPS = 2            # buckets divided by one insertion: the table catches up with any rate of insertions
     # memcached's count of an item's size, by which -I is meant: header, cas, NUL, flags, line end.
     COUNTED_HEADER = 48
@@ -66,7 +67,7 @@ cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil:
     if getrandom(&store.hash_key, sizeof(HashKey), 0) != sizeof(HashKey):
         return -1
     if slabs_init(&store.slabs, settings.memory_limit, settings.growth_factor, settings.chunk_min,
-                  sizeof(Bucket) * 1024 / LOAD, table_initial_bytes(stripes)) != 0:
+                  sizeof(Bucket) * 1024 * TABLE_SLACK / 100 / LOAD, table_initial_bytes(stripes)) != 0:
         return -1
     if table_init(&store.table, &store.slabs, stripes, store.slabs.region_size / store.slabs.classes[1].size) != 0:
         slabs_free(&store.slabs)

@@ -37,7 +37,7 @@ cdef int table_init(Table *table, const Slabs *slabs, uint64_t stripes, uint64_t
     table.stripe_mask = stripes - 1
     table.nbuckets = initial_buckets(stripes)
     table.max_buckets = table.nbuckets + max_items / LOAD + 1
-    # As many again: with a keyed hash some five in a hundred overflow.
+    # As many again: with a keyed hash one bucket in six has an overflow bucket, at worst.
     table.max_overflow = table.max_buckets
     table.stripes = <Stripe *>calloc(stripes, sizeof(Stripe))
     table.buckets = reserve(table.max_buckets)
