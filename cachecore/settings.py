@@ -98,7 +98,7 @@ class Settings:
         "num",
         64,
         whole(1, 1_000_000_000, "The memory limit must be a number of megabytes, at least 1"),
-        "item memory in megabytes",
+        "megabytes for items and the hash table",
         stats={"maxbytes": lambda value: value * MEBIBYTE},
     )
     disable_evictions: bool = option(
@@ -138,7 +138,7 @@ class Settings:
         None,
         ratio_above(1.0, "Factor must be greater than 1", EXIT_FAILURE),
         "chunk size growth factor",
-        shown="1.25, finer below 256 bytes",
+        shown="fine steps for small items, coarser for large ones",
         stats={"growth_factor": lambda value: f"{1.25 if value is None else value:.2f}"},
     )
     slab_min_size: int = option(
@@ -162,7 +162,7 @@ class Settings:
         "num",
         20,
         whole(1, _INT_MAX, "Number of requests per event must be greater than 0", EXIT_FAILURE),
-        "requests of one connection served before the next connection has its turn",
+        "requests in one turn of a connection beyond which it counts as yielding (a turn is one receive of 32 KiB)",
         stats={"reqs_per_event": int},
     )
     disable_cas: bool = option(
