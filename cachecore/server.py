@@ -27,6 +27,7 @@ def create_engine(settings: Settings) -> Engine:
 
     Raises:
         MemoryError: the address space for ``memory_limit`` cannot be had.
+        OSError: there are no descriptors left.
         ValueError: the data plane does not go as far as an option does.
     """
     from cachecore_ext.engine import Engine  # not needed for -h, -V and wrong options
@@ -75,7 +76,7 @@ class Clock:
         self._engine.clock_freeze()
 
     def resume(self) -> None:
-        """Let the clock go on from where it stands."""
+        """Let the clock go on, from where it would be had it not stood still."""
         self._engine.clock_resume()
 
 
@@ -113,8 +114,8 @@ class Server:
         """Listen and serve; return once clients can connect.
 
         Raises:
-            StartError: an address cannot be listened on (exit status 71), or memory or threads are lacking
-                (1); nothing is left behind.
+            StartError: an address cannot be listened on (exit status 71), or memory, threads or
+                descriptors are lacking (1); nothing is left behind.
             RuntimeError: it has been started already.
         """
         with self._lifecycle:
@@ -183,10 +184,10 @@ class Server:
         self._listeners = open_listeners(self.settings)
         try:
             engine = self._engine = create_engine(self.settings)
-        except (MemoryError, ValueError) as error:
+            for listener in self._listeners:
+                engine.add_listener(listener.socket.fileno())
+        except (MemoryError, OSError, ValueError) as error:
             raise StartError(f"failed to start the engine: {error}", EXIT_FAILURE) from error
-        for listener in self._listeners:
-            engine.add_listener(listener.socket.fileno())
         try:
             self._spawn("admin", partial(_serve_admin, engine, self.settings))
             for index in range(self.settings.threads):
@@ -213,12 +214,13 @@ class Server:
 
 def _serve_admin(engine: Engine, settings: Settings) -> None:
     """Answer the commands that the data plane leaves to Python, until the engine stops."""
+    import logging  # here, beside the serving, but not later: then there may be no descriptor left to read a file
+
+    package_version()
     while (request := engine.next_admin()) is not None:
         try:
             reply = stats.answer(engine, settings, request.line)
         except Exception:
-            import logging  # only now: most servers never need it
-
             logging.getLogger("cachecore").exception("rendering the answer to %r failed", request.line)
             reply = _RENDERING_FAILED
         engine.answer_admin(request.token, reply)

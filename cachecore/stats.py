@@ -69,17 +69,21 @@ _GENERAL: Final[tuple[_Row, ...]] = (
         "read_buf_bytes_free read_buf_oom reserved_fds cmd_get cmd_set cmd_flush cmd_touch cmd_meta "
         "get_hits get_misses get_expired get_flushed delete_misses delete_hits incr_misses incr_hits "
         "decr_misses decr_hits cas_misses cas_hits cas_badval touch_hits touch_misses store_too_large "
-        "store_no_memory auth_cmds auth_errors bytes_read bytes_written limit_maxbytes "
-        "accepting_conns listen_disabled_num time_in_listen_disabled_us"
+        "store_no_memory"
+    ),
+    *_off("auth_cmds auth_errors"),
+    *_counters(
+        "bytes_read bytes_written limit_maxbytes accepting_conns listen_disabled_num time_in_listen_disabled_us"
     ),
     ("threads", lambda now: now.settings.threads),
-    *_counters("conn_yields hash_power_level hash_bytes hash_is_expanding malloc_fails"),
+    *_counters("conn_yields hash_power_level hash_bytes"),
+    *_off("hash_is_expanding"),  # it has no state of its own: the table grows bucket by bucket
+    *_counters("malloc_fails"),
     *_off("log_worker_dropped log_worker_written log_watcher_skipped log_watcher_sent log_watchers"),
-    *_off("unexpected_napi_ids"),
-    *_counters(
-        "round_robin_fallback bytes curr_items total_items slab_global_page_pool "
-        "expired_unfetched evicted_unfetched evictions reclaimed"
-    ),
+    *_off("unexpected_napi_ids round_robin_fallback"),
+    *_counters("bytes curr_items total_items"),
+    *_off("slab_global_page_pool"),
+    *_counters("expired_unfetched evicted_unfetched evictions reclaimed"),
     *_off("crawler_reclaimed crawler_items_checked"),
     *_counters("lrutail_reflocked"),
 )
@@ -178,8 +182,8 @@ _SLABS: Final = (
     "touch_hits",
 )
 
-#: Fields of a class that say 0: the crawler is off, and free_chunks_end is of memcached's past.
-_CLASS_OFF: Final = frozenset({"crawler_reclaimed", "crawler_items_checked", "free_chunks_end"})
+#: Fields of a class that say 0: the crawler and tail repair are off, and free_chunks_end is of memcached's past.
+_CLASS_OFF: Final = frozenset({"crawler_reclaimed", "crawler_items_checked", "free_chunks_end", "tailrepairs"})
 
 
 def general(engine: Engine, settings: Settings) -> dict[str, Value]:

@@ -32,7 +32,8 @@ class Engine:
         verbosity: int,
         version: str,  # what the command version answers
     ) -> None:
-        """Reserve the memory. MemoryError: the address space cannot be had; ValueError: a value out of range."""
+        """Reserve the memory. MemoryError: the address space cannot be had; OSError: no descriptors left;
+        ValueError: a value out of range."""
 
     def add_listener(self, fd: int) -> None:
         """Accept clients on this listening, non-blocking socket. The caller keeps and closes it, after ``close``."""

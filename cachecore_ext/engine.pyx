@@ -6,7 +6,7 @@ from posix.stdlib cimport posix_memalign
 
 from cachecore_ext.base.atomics cimport load_u32, load_u64, store_release_u32
 from cachecore_ext.base.clock cimport clock_advance, clock_freeze, clock_now, clock_resume
-from cachecore_ext.base.counters cimport CLASS_COUNTERS, CLASSES, COUNTERS, CounterSet
+from cachecore_ext.base.counters cimport CLASS_COUNTERS, COUNTERS, CounterSet
 from cachecore_ext.base.linux cimport close
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.network.acceptor cimport (
@@ -18,14 +18,13 @@ from cachecore_ext.network.admin cimport (
 )
 from cachecore_ext.network.connection cimport CARRY_MAX, READ_SIZE, Connection, Shared, conn_free
 from cachecore_ext.network.worker cimport Worker, worker_free, worker_init, worker_run
-from cachecore_ext.protocol.session cimport Service, Session
+from cachecore_ext.protocol.session cimport Service
 from cachecore_ext.storage.item cimport Item, item_age
 from cachecore_ext.storage.lru cimport LruList
 from cachecore_ext.storage.slabs cimport PAGE_SIZE, SlabClass, chunk_at
 from cachecore_ext.storage.store cimport Store, StoreSettings, store_free, store_init
 from cachecore_ext.storage.table cimport table_bytes, top_bit
 
-import os
 import resource
 
 from cachecore_ext.base.counters import ClassCounter, Counter
@@ -41,8 +40,8 @@ COUNTER_NAMES = [counter.name.lower() for counter in Counter]
 CLASS_COUNTER_NAMES = [counter.name.lower().removeprefix("class_") for counter in ClassCounter]
 # Counted in an LRU list under its lock, and zeroed by reset_counters like the threads' counters.
 LIST_COUNTER_NAMES = (
-    "evicted", "evicted_nonzero", "evicted_unfetched", "evicted_active", "expired_unfetched", "reclaimed",
-    "outofmemory", "lrutail_reflocked", "direct_reclaims",
+    "evicted", "evicted_nonzero", "evicted_unfetched", "expired_unfetched", "reclaimed", "outofmemory",
+    "lrutail_reflocked",
 )
 
 assert len(COUNTER_NAMES) == COUNTERS and len(CLASS_COUNTER_NAMES) == CLASS_COUNTERS
@@ -162,7 +161,7 @@ cdef class Engine:
             if self.workers[i] == NULL:
                 raise MemoryError("cannot allocate the workers")
             self.nworkers += 1
-            if worker_init(self.workers[i], i, store, &self.counter_sets[i], &self.service, &self.shared,
+            if worker_init(self.workers[i], store, &self.counter_sets[i], &self.service, &self.shared,
                            &self.questions, &self.stopping) != 0:
                 raise OSError("cannot set up a worker: no memory or no file descriptors left")
         if acceptor_init(&self.acceptor, &self.shared, &self.counter_sets[threads], self.workers, threads,
@@ -295,9 +294,8 @@ cdef class Engine:
             sums[CLASS_COUNTER_NAMES[counter]] = total
         lock_acquire(&lru_list.lock)
         values = (
-            lru_list.evicted, lru_list.evicted_nonzero, lru_list.evicted_unfetched, lru_list.evicted_active,
-            lru_list.expired_unfetched, lru_list.reclaimed, lru_list.outofmemory, lru_list.reflocked,
-            lru_list.direct_reclaims,
+            lru_list.evicted, lru_list.evicted_nonzero, lru_list.evicted_unfetched, lru_list.expired_unfetched,
+            lru_list.reclaimed, lru_list.outofmemory, lru_list.reflocked,
         )
         lock_release(&lru_list.lock)
         sums.update(zip(LIST_COUNTER_NAMES, values, strict=True))
@@ -324,7 +322,7 @@ cdef class Engine:
         return {
             "chunk_size": slab.size, "chunks_per_page": slab.per_page, "total_pages": pages, "total_chunks": total,
             "used_chunks": total - free_chunks, "free_chunks": free_chunks, "number": number, "age": age,
-            "mem_requested": nbytes, "evicted_time": evicted_time, "tailrepairs": 0,
+            "mem_requested": nbytes, "evicted_time": evicted_time,
         }
 
     cdef dict _gauges(self):
@@ -347,9 +345,6 @@ cdef class Engine:
             "accepting_conns": load_u32(&self.acceptor.accepting),
             "hash_power_level": top_bit(nbuckets).bit_length() - 1,
             "hash_bytes": table_bytes(&self.store.table),
-            "hash_is_expanding": 0,
-            "slab_global_page_pool": 0,
-            "round_robin_fallback": 0,
         }
 
     cdef _since_reset(self, dict totals, dict before):
@@ -361,8 +356,7 @@ cdef class Engine:
         counters.update(self._gauges())
         per_class = self._all_classes()
         for name in ("get_hits", "delete_hits", "incr_hits", "decr_hits", "cas_hits", "cas_badval", "touch_hits",
-                     "cmd_set", "evicted_unfetched", "evicted_active", "expired_unfetched", "reclaimed",
-                     "lrutail_reflocked", "direct_reclaims"):
+                     "cmd_set", "evicted_unfetched", "expired_unfetched", "reclaimed", "lrutail_reflocked"):
             counters[name] = sum(values[name] for values in per_class.values())
         counters["cmd_get"] = counters["get_hits"] + counters["get_misses"]
         counters["cmd_touch"] = counters["touch_hits"] + counters["touch_misses"]

@@ -1,5 +1,5 @@
 """What the kernel and libc offer: declarations only."""
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t
 
 cdef extern from *:
     """
@@ -34,7 +34,7 @@ cdef extern from *:
     struct epoll_event:
         uint32_t events
         epoll_data_t data
-    enum: EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
+    enum: EPOLLIN, EPOLLOUT, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
     int epoll_create1(int flags) noexcept nogil
     int epoll_ctl(int epfd, int op, int fd, epoll_event *event) noexcept nogil
     int epoll_wait(int epfd, epoll_event *events, int max_events, int timeout_ms) noexcept nogil
@@ -42,7 +42,7 @@ cdef extern from *:
     enum: EFD_NONBLOCK, EFD_CLOEXEC
     int eventfd(unsigned int initial, int flags) noexcept nogil
 
-    enum: SOCK_NONBLOCK, SOCK_CLOEXEC, SHUT_WR, SHUT_RDWR, MSG_NOSIGNAL, MSG_DONTWAIT
+    enum: SOCK_NONBLOCK, SOCK_CLOEXEC, SHUT_WR, MSG_NOSIGNAL, MSG_DONTWAIT
     struct iovec:
         void *iov_base
         size_t iov_len
@@ -74,8 +74,6 @@ cdef extern from * nogil:
     """
     #define CC_PREFETCH(p) __builtin_prefetch((p), 0, 3)
     #define CC_LIKELY(x) __builtin_expect(!!(x), 1)
-    #define CC_UNLIKELY(x) __builtin_expect(!!(x), 0)
     """
     void prefetch "CC_PREFETCH"(const void *address) noexcept
     bint likely "CC_LIKELY"(bint condition) noexcept
-    bint unlikely "CC_UNLIKELY"(bint condition) noexcept

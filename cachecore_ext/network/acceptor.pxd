@@ -16,7 +16,8 @@ cdef struct Acceptor:
     uint32_t turn             # whose the next client is
     uint32_t nlisteners
     int *listeners            # the caller's sockets
-    bint listening            # False while there are no descriptors for new clients
+    bint listening            # False while it rests, for want of descriptors for new clients
+    bint starved              # they were wanting at the last try: that it rests again is no news
     uint32_t accepting        # the same for stats; atomic
     const uint32_t *stop      # atomic, the engine's
 

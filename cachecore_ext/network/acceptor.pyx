@@ -1,7 +1,7 @@
 """Accepting, and what to do when there is no room for one more."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memset
+from libc.string cimport memset, strlen
 
 from cachecore_ext.base.atomics cimport add_u32, load_acquire_u32, load_acquire_u64, load_u32, store_u32, store_u64
 from cachecore_ext.base.counters cimport (
@@ -87,7 +87,7 @@ cdef void watch_listeners(Acceptor *acceptor, bint listening) noexcept nogil:
 
 cdef void reject(Acceptor *acceptor, int fd) noexcept nogil:
     """As many clients as there may be: say so. It is the first thing on this socket, so it cannot block."""
-    send(fd, FULL, 33, MSG_NOSIGNAL)
+    send(fd, FULL, strlen(FULL), MSG_NOSIGNAL)
     close(fd)
     count(acceptor.counters, REJECTED_CONNECTIONS)
 
@@ -124,9 +124,12 @@ cdef void accept_all(Acceptor *acceptor, int listener) noexcept nogil:
     for i in range(ACCEPTS):
         fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd >= 0:
+            acceptor.starved = False
             welcome(acceptor, fd)
         elif error_number() in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
-            count(acceptor.counters, LISTEN_DISABLED_NUM)
+            if not acceptor.starved:
+                count(acceptor.counters, LISTEN_DISABLED_NUM)
+            acceptor.starved = True
             watch_listeners(acceptor, False)
             return
         elif error_number() != EINTR and error_number() != ECONNABORTED:

@@ -4,7 +4,9 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
 from cachecore_ext.base.atomics cimport add_u64, load_u64
-from cachecore_ext.base.counters cimport BYTES_READ, CONN_YIELDS, MALLOC_FAILS, READ_BUF_OOM, RESPONSE_OBJ_OOM, STORE_NO_MEMORY, count, count_many
+from cachecore_ext.base.counters cimport (
+    BYTES_READ, CONN_YIELDS, MALLOC_FAILS, READ_BUF_OOM, RESPONSE_OBJ_OOM, STORE_NO_MEMORY, count, count_many,
+)
 from cachecore_ext.base.linux cimport (
     EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number, iovec, readv, recv,
     shutdown,
@@ -15,13 +17,14 @@ from cachecore_ext.network.transmit cimport (
 from cachecore_ext.protocol.command cimport command_commit, command_execute, command_reserve
 from cachecore_ext.protocol.reply cimport output_size, reply_room, reply_text
 from cachecore_ext.protocol.request cimport (
-    CMD_REJECT, GET_LINE_MAX, PARSED, PARSED_INCOMPLETE, PARSED_TOO_LONG, Parsed, request_has_key, request_parse,
+    GET_LINE_MAX, PARSED, PARSED_INCOMPLETE, PARSED_TOO_LONG, Parsed, request_has_key, request_parse,
     request_stores,
 )
 from cachecore_ext.protocol.session cimport ASK, BLOCKED, BYTES_PER_KEY, DONE, Outcome
 from cachecore_ext.storage.item cimport ITEM_CHAINED, item_meta
 from cachecore_ext.storage.store cimport (
-    Context, Store, cursor_open, cursor_skip, store_extend, store_hash, store_prefetch_bucket, store_prefetch_item, store_release,
+    Context, Store, cursor_open, cursor_skip, store_extend, store_hash, store_prefetch_bucket, store_prefetch_item,
+    store_release,
 )
 
 cdef enum:
@@ -171,7 +174,7 @@ cdef Verdict close_with(Connection *conn, Scratch *scratch, const char *reply) n
 
 # ---- values under way
 
-cdef bint begin_upload(Connection *conn, Scratch *scratch, Request *request, Input *input) noexcept nogil:
+cdef bint begin_upload(Connection *conn, Scratch *scratch, Request *request) noexcept nogil:
     """Receive a request's value into an item. If there is none for it, that was answered and the value is skipped."""
     cdef Item *item = command_reserve(&scratch.session, request)
     cdef Upload *upload
@@ -324,7 +327,7 @@ cdef bint run(Connection *conn, Scratch *scratch, Request *request, Input *input
     input.at = request.line
     while scratch.session.budget > 0 and make_room(conn, scratch, verdict):
         if request_stores(request) and request.value == NULL:
-            if not begin_upload(conn, scratch, request, input):
+            if not begin_upload(conn, scratch, request):
                 verdict[0] = CLOSE
                 return False
             input.at += request.consumed

@@ -10,12 +10,11 @@ from cachecore_ext.storage.store cimport Store
 cdef struct Worker:
     # Used by its own thread alone, but for what others put into the inbox.
     Scratch scratch
-    uint32_t number
     const uint32_t *stop      # not 0: end; atomic, the engine's
     TicketList inbox          # answers from Python; its signal also wakes the worker up to see ``stop``
     TicketList *questions     # to Python
 
-cdef int worker_init(Worker *worker, uint32_t number, Store *store, CounterSet *counters, Service *service,
+cdef int worker_init(Worker *worker, Store *store, CounterSet *counters, Service *service,
                      Shared *shared, TicketList *questions, const uint32_t *stop) noexcept nogil
 cdef void worker_free(Worker *worker) noexcept nogil
 cdef void worker_run(Worker *worker) noexcept nogil

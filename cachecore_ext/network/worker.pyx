@@ -22,12 +22,11 @@ cdef enum:
     EVENTS = 128  # of one epoll_wait
 
 
-cdef int worker_init(Worker *worker, uint32_t number, Store *store, CounterSet *counters, Service *service,
+cdef int worker_init(Worker *worker, Store *store, CounterSet *counters, Service *service,
                      Shared *shared, TicketList *questions, const uint32_t *stop) noexcept nogil:
     """0, or -1 without memory or descriptors; worker_free in either case."""
     cdef epoll_event event
     memset(worker, 0, sizeof(Worker))
-    worker.number = number
     worker.stop = stop
     worker.questions = questions
     worker.scratch.shared = shared

@@ -1,5 +1,5 @@
 """Walking the slabs, the table and the lists; an AssertionError tells what is wrong."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from cachecore_ext.storage.item cimport Item, item_key, item_meta, item_nkey, item_size
 from cachecore_ext.storage.lru cimport LruList, lru_id

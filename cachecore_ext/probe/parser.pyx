@@ -6,7 +6,7 @@ from cachecore_ext.base.linux cimport (
     MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap,
 )
 from cachecore_ext.protocol.request cimport (
-    CMD_CAS, CMD_DECR, CMD_FLUSH_ALL, CMD_GAT, CMD_GATS, CMD_HANG_UP, CMD_INCR, CMD_MA, CMD_ME, CMD_MG,
+    CMD_CAS, CMD_DECR, CMD_FLUSH_ALL, CMD_GAT, CMD_GATS, CMD_HANG_UP, CMD_INCR, CMD_MA, CMD_MG,
     CMD_MS, CMD_REJECT, CMD_TOUCH, CMD_VERBOSITY, PARSED, PARSED_INCOMPLETE, Meta, Parsed, Request, meta_has,
     next_token, request_has_key, request_parse, request_stores,
 )

@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from cachecore_ext.base.atomics cimport store_u32
 from cachecore_ext.base.clock cimport clock_advance, clock_freeze, clock_now, clock_resume
+from cachecore_ext.base.counters cimport STORE_NO_MEMORY, STORE_TOO_LARGE, count
 from cachecore_ext.base.numbers cimport parse_i32
 from cachecore_ext.protocol.classic cimport (
     classic_delete, classic_delta, classic_flush_all, classic_get, classic_prepare, classic_stored, classic_touch,
@@ -12,14 +13,14 @@ from cachecore_ext.protocol.meta cimport (
 )
 from cachecore_ext.protocol.reply cimport reply_text
 from cachecore_ext.protocol.request cimport (
-    CMD_DEBUGTIME, CMD_DECR, CMD_DELETE, CMD_FLUSH_ALL, CMD_GATS, CMD_HANG_UP, CMD_INCR, CMD_MA, CMD_MD, CMD_ME,
+    CMD_DEBUGTIME, CMD_DECR, CMD_DELETE, CMD_FLUSH_ALL, CMD_GATS, CMD_INCR, CMD_MA, CMD_MD, CMD_ME,
     CMD_MG, CMD_MN, CMD_MS, CMD_QUIT, CMD_REJECT, CMD_STATS, CMD_TOUCH, CMD_VERBOSITY, CMD_VERSION, next_token,
     request_stores,
 )
 from cachecore_ext.protocol.session cimport ASK, BYTES_PER_KEY, DONE, HANG_UP, QUIT
-from cachecore_ext.base.counters cimport STORE_NO_MEMORY, STORE_TOO_LARGE, count
 from cachecore_ext.storage.store cimport (
-    NO_MEMORY, STORED, TOO_LARGE, Context, Put, StoreStatus, store_commit, store_drop_failed, store_put, store_release, store_reserve,
+    NO_MEMORY, STORED, TOO_LARGE, Context, Put, StoreStatus, store_commit, store_drop_failed, store_put, store_release,
+    store_reserve,
 )
 
 cdef enum:

@@ -12,8 +12,7 @@ from libc.string cimport memcpy, strlen
 
 from cachecore_ext.base.numbers cimport format_u64
 from cachecore_ext.protocol.base64 cimport base64_encode
-from cachecore_ext.storage.item cimport ITEM_BINARY, LARGE_MIN, Item, item_key, item_meta, item_nbytes, item_nkey
-from cachecore_ext.storage.item cimport ITEM_LARGE, item_value
+from cachecore_ext.storage.item cimport ITEM_LARGE, LARGE_MIN, Item, item_meta, item_nbytes, item_value
 from cachecore_ext.storage.store cimport store_hold_locked
 
 cdef enum:

@@ -1,5 +1,5 @@
 """The parser: command lines of the text and meta protocols, as memcached 1.6.45 reads them."""
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memset
 
 from cachecore_ext.base.numbers cimport parse_i32, parse_lenient_i64, parse_lenient_u64, parse_u32, parse_u64

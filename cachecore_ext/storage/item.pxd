@@ -15,10 +15,11 @@
 the item has one or not: an item that a touch makes longer may need a chunk of another class, and a touch of all items
 of a full cache would evict most of them.
 
-Who protects what. Between store_alloc and its linking an item belongs to the thread that asked for it. Once linked:
+Who protects what. Between its allocation and its linking an item belongs to the thread that asked for it. Once linked:
 the bucket's lock guards the value, cas, flags and exptime; the LRU list's lock guards next and prev; the marks in meta
 change by atomic operations, as the eviction looks at them under the list's lock alone; key, key length, ITEM_LARGE and
-ITEM_CHAINED never change. refs counts who may still read the value: the table, and every reply under way. A small item has no count: its value is copied under the bucket's lock.
+ITEM_CHAINED never change. refs counts who may still read the value: the table, and every reply under way. A small item
+has no count: its value is copied under the bucket's lock.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -131,6 +132,11 @@ cdef inline uint32_t item_time(const Item *item) noexcept nogil:
 
 cdef inline void item_set_time(Item *item, uint32_t tick) noexcept nogil:
     store_u32(&item.time, tick)
+
+
+cdef inline void item_accessed(Item *item, uint32_t now) noexcept nogil:
+    """Note an access. The time does not go back: it may lie ahead (store_set_cas_locked)."""
+    item_set_time(item, max(item_time(item), now))
 
 
 cdef inline void item_mark(Item *item, uint32_t marks) noexcept nogil:

@@ -13,7 +13,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cachecore_ext.base.counters cimport CLASSES
 from cachecore_ext.base.lock cimport Lock
 from cachecore_ext.storage.item cimport (
-    ITEM_ACTIVE, ITEM_CHAINED, ITEM_FETCHED, Item, item_mark, item_meta, item_set_time, item_time,
+    ITEM_ACTIVE, ITEM_CHAINED, ITEM_FETCHED, Item, item_accessed, item_mark, item_meta,
 )
 from cachecore_ext.storage.slabs cimport Slabs, chunk_class
 
@@ -28,13 +28,11 @@ cdef struct LruList:
     uint64_t evicted
     uint64_t evicted_nonzero
     uint64_t evicted_unfetched
-    uint64_t evicted_active
     uint64_t expired_unfetched
     uint64_t reclaimed
     uint64_t outofmemory
     uint64_t reflocked
-    uint64_t direct_reclaims
-    uint64_t pad[3]
+    uint64_t pad[5]
 
 cdef struct Lru:
     Slabs *slabs
@@ -65,6 +63,6 @@ cdef inline void lru_fetched(Item *item, uint32_t now) noexcept nogil:
         return
     if meta & ITEM_FETCHED:
         item_mark(item, ITEM_ACTIVE)
-        item_set_time(item, max(item_time(item), now))  # a time may lie ahead: store_flush
+        item_accessed(item, now)
     else:
         item_mark(item, ITEM_FETCHED)

@@ -1,5 +1,4 @@
 """Pages out of the region, chunks out of the pages."""
-from libc.math cimport ceil
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -12,8 +11,8 @@ from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport ITEM_HEADER, Item
 
 cdef enum:
-    # The default ladder: small items are most items, so the steps are finest where they are. Its 63 classes waste at
-    # most 4 bytes of a chunk up to 160, an eighth up to 1 KiB, a fifth up to 16 KiB, and a third beyond.
+    # The default ladder: small items are most items, so the steps are finest where they are: one unit up to 160 bytes,
+    # an eighth up to 1 KiB, a quarter up to 16 KiB, a half beyond, and what is left of it to CHUNK_MAX.
     SINGLE_UNITS_MAX = 160
     EIGHTHS_MAX = 1024
     QUARTERS_MAX = 16 * 1024
@@ -29,6 +28,8 @@ cdef uint32_t align(const Slabs *slabs, uint64_t size) noexcept nogil:
 cdef uint32_t next_size(const Slabs *slabs, uint32_t size, double factor) noexcept nogil:
     """The chunk size after ``size``. A ``factor`` of 0 asks for the default ladder."""
     if factor > 0:
+        if size * factor > CHUNK_MAX:  # also keeps the product within its integer
+            return CHUNK_MAX + 1
         return align(slabs, max(<uint64_t>(size * factor), <uint64_t>size + 1))
     if size < SINGLE_UNITS_MAX:
         return align(slabs, size + 1)

@@ -2,27 +2,29 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from cachecore_ext.base.atomics cimport add_u32, drop_u32, load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32
-from cachecore_ext.base.clock cimport clock_expiry, clock_init, clock_now
+from cachecore_ext.base.atomics cimport (
+    add_u32, drop_u32, load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32,
+)
+from cachecore_ext.base.clock cimport clock_expiry, clock_init
 from cachecore_ext.base.counters cimport (
-    CAS_MISSES, CLASS_CAS_BADVAL, CLASS_CAS_HITS, CLASS_CMD_SET, GET_EXPIRED, GET_FLUSHED, TOTAL_ITEMS, count, count_class,
+    CAS_MISSES, CLASS_CAS_BADVAL, CLASS_CAS_HITS, CLASS_CMD_SET, GET_EXPIRED, GET_FLUSHED, TOTAL_ITEMS, count,
+    count_class,
 )
 from cachecore_ext.base.linux cimport getrandom, likely
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
 from cachecore_ext.storage.item cimport (
-    CHAIN_META, FLAGS_SIZE, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS,
-    ITEM_LARGE, ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, LARGE_MIN, PIECE_HEADER, Item, Piece,
-    item_age, item_cas, item_exptime, item_flags, item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey,
-    item_set_cas, item_set_exptime, item_set_flags, item_set_time, item_size, item_time, item_unmark, item_value,
-    meta_key_offset,
+    CHAIN_META, FLAGS_SIZE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_LARGE,
+    ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, LARGE_MIN, PIECE_HEADER, Item, Piece, item_accessed, item_age, item_cas,
+    item_exptime, item_flags, item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey, item_set_cas,
+    item_set_exptime, item_set_flags, item_set_time, item_size, item_time, item_unmark, item_value, meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport (
     LruList, lru_defer_locked, lru_init, lru_link, lru_resize, lru_unlink, lru_unlink_locked,
     lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport (
-    CHUNK_MAX, Slabs, chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free, slabs_free, slabs_init,
+    CHUNK_MAX, chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free, slabs_free, slabs_init,
 )
 from cachecore_ext.storage.table cimport (
     LOAD, Bucket, table_free, table_grow, table_init, table_initial_bytes, table_insert_locked, table_is_full,
@@ -176,8 +178,6 @@ cdef void count_eviction(LruList *lru_list, const Item *item, bint dead, uint32_
         lru_list.evicted_nonzero += 1
     if not meta & ITEM_FETCHED:
         lru_list.evicted_unfetched += 1
-    if meta & ITEM_ACTIVE:
-        lru_list.evicted_active += 1
 
 
 cdef bint try_evict_locked(Context *context, LruList *lru_list, Item *item) noexcept nogil:
@@ -214,7 +214,6 @@ cdef Evicted evict(Context *context, uint32_t cls) noexcept nogil:
             break
         gone = try_evict_locked(context, lru_list, item)
         if gone:
-            lru_list.direct_reclaims += 1
             break
         lru_list.reflocked += 1
         lru_defer_locked(&store.lru, lru_list, item)
@@ -563,7 +562,7 @@ cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *k
                 put.exptime = put.vivify_exptime
             status = put_new_locked(context, put, h, key, nkey, &source, nbytes, old, stale)
     elif status == NOT_STORED and old != NULL:
-        item_set_time(old, max(item_time(old), context.now))  # a failed add counts as an access, as in memcached
+        item_accessed(old, context.now)  # a failed add counts as an access, as in memcached
     unlock_and_grow(context, h)
     return status
 
@@ -603,7 +602,7 @@ cdef StoreStatus store_commit(Context *context, Put *put, uint64_t h, Item *item
         status = link_locked(context, h, item, old)
     else:
         if status == NOT_STORED and old != NULL:
-            item_set_time(old, max(item_time(old), context.now))
+            item_accessed(old, context.now)
         store_release(store, item)
     unlock_and_grow(context, h)
     return status
@@ -682,7 +681,7 @@ cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, b
     if length <= nbytes and not shared:
         memcpy(item_value(old), text, length)
         memset(item_value(old) + length, c' ', nbytes - length)
-        item_set_time(old, max(item_time(old), context.now))
+        item_accessed(old, context.now)
     else:
         old = replace_value_locked(context, h, old, item_flags(old), text, length, padded)
         if old == NULL:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cachecore import Server
+from cachecore_ext.probe import Store
 
 MB = 1 << 20
 #: Stashes, pendings and uploads of all connections together (cachecore_ext/engine.pyx).
@@ -82,6 +83,16 @@ def test_mixed_sizes_exceed_it_by_a_page_a_class_at_most() -> None:
         malloced = int(slabs.split(b"STAT total_malloced ")[1].split()[0])
         classes = int(slabs.split(b"STAT active_slabs ")[1].split()[0])
         assert malloced <= 16 * MB + classes * MB
+
+
+def test_an_item_costs_40_bytes_beyond_key_and_value_at_most() -> None:
+    """Pages and table of a million items with keys of 12 bytes and values of 32."""
+    number, content = 1_000_000, 12 + 32
+    store = Store(memory_limit=256 * MB)
+    store.fill(100_000_000, number, 32)
+    memory = store.memory()
+    assert store.repeat_get(100_000_000, number, 1) == number
+    assert (memory["pages"] + memory["table"]) / number - content <= 40
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import cachecore.server
-from cachecore import Server, Settings, SettingsError
+from cachecore import Server, Settings, SettingsError, StartError
 from cachecore.server import create_engine
 from cachecore.stats import FIRST_TICK
 from tests.unit.fake_engine import FakeEngine
@@ -84,6 +84,17 @@ def test_start_twice(engine):
         with pytest.raises(RuntimeError, match="already"):
             server.start()
         assert len(server.addresses) == 2
+
+
+@pytest.mark.parametrize("error", [MemoryError("none"), OSError("none"), ValueError("none")])
+def test_an_engine_that_cannot_be_is_a_start_error(monkeypatch, error):
+    def refuse(settings):
+        raise error
+
+    monkeypatch.setattr(cachecore.server, "create_engine", refuse)
+    with pytest.raises(StartError, match="failed to start the engine: none") as raised:
+        Server(port=0).start()
+    assert raised.value.exit_status == 1
 
 
 def test_it_can_be_started_again(monkeypatch):
@@ -304,6 +315,52 @@ def test_after_preload_nothing_needs_python_s_files():
             print(server.stats()["version"])
     """
     assert run_script(script) == b"1.6.45\n"
+
+
+def test_stats_need_no_file_once_it_serves():
+    """When clients have taken every descriptor, ``stats`` is what the operator looks at."""
+    script = """if True:
+        import socket, sys
+        from cachecore import Server
+        with Server(port=0) as server, socket.create_connection(server.address) as client:
+            client.sendall(b"stats items\\r\\n")
+            assert client.recv(100) == b"END\\r\\n"
+            sys.meta_path.clear()
+            print(server.stats()["version"])
+    """
+    assert run_script(script) == b"1.6.45\n"
+
+
+def test_without_descriptors_clients_wait_and_are_served_later():
+    script = """if True:
+        import os, resource, socket
+        from cachecore import Server
+        def listening(server):
+            return [server.stats()[name] for name in ("curr_connections", "accepting_conns", "listen_disabled_num")]
+        with Server(port=0, threads=1) as server:
+            clients = [socket.socket() for _ in range(6)]
+            with socket.create_connection(server.address) as first:
+                first.sendall(b"stats items\\r\\n")
+                assert first.recv(100) == b"END\\r\\n"
+                clients[0].connect(server.address)
+                clients[0].sendall(b"mn\\r\\n")
+                assert clients[0].recv(100) == b"MN\\r\\n"
+                hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+                resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), hard))
+                for client in clients[1:]:
+                    client.settimeout(10)
+                    client.connect(server.address)
+                while listening(server)[1] == 1:
+                    pass
+                assert listening(server)[2] == 1
+                print(server.stats()["time_in_listen_disabled_us"] >= 0)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            for client in clients[1:]:
+                client.sendall(b"mn\\r\\n")
+                assert client.recv(100) == b"MN\\r\\n"
+            assert listening(server) == [6, 1, 1], listening(server)
+    """
+    assert run_script(script) == b"True\n"
 
 
 def resident() -> int:

@@ -14,7 +14,7 @@ PAGE = 1 << 20
 LARGEST = 512 * 1024
 
 
-@pytest.mark.parametrize("factor", [0, 1.01, 1.05, 1.25, 2, 10])
+@pytest.mark.parametrize("factor", [0, 1.01, 1.05, 1.25, 2, 10, 2**32 / 68 + 0.01, 1e30])
 @pytest.mark.parametrize("chunk_min", [1, 48, 1000, 100_000])
 def test_classes_rise_to_the_largest_chunk(factor, chunk_min):
     sizes = Slabs(PAGE, factor, chunk_min).sizes()

@@ -54,6 +54,8 @@ OWN = {
         0,
     ),
     **dict.fromkeys(("unexpected_napi_ids", "crawler_reclaimed", "crawler_items_checked"), 0),
+    **dict.fromkeys(("auth_cmds", "auth_errors", "hash_is_expanding"), 0),
+    **dict.fromkeys(("round_robin_fallback", "slab_global_page_pool"), 0),
 }
 
 SETTINGS = {
@@ -124,7 +126,7 @@ SLABS = split(
     "get_hits cmd_set delete_hits incr_hits decr_hits cas_hits cas_badval touch_hits"
 )
 
-ZERO = {"crawler_reclaimed", "crawler_items_checked", "free_chunks_end"}
+ZERO = {"crawler_reclaimed", "crawler_items_checked", "free_chunks_end", "tailrepairs"}
 
 
 @pytest.fixture
