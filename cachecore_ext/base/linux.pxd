@@ -69,11 +69,3 @@ cdef extern from *:
     void *mmap(void *address, size_t length, int prot, int flags, int fd, int64_t offset) noexcept nogil
     int munmap(void *address, size_t length) noexcept nogil
     ssize_t getrandom(void *data, size_t size, unsigned int flags) noexcept nogil
-
-cdef extern from * nogil:
-    """
-    #define CC_PREFETCH(p) __builtin_prefetch((p), 0, 3)
-    #define CC_LIKELY(x) __builtin_expect(!!(x), 1)
-    """
-    void prefetch "CC_PREFETCH"(const void *address) noexcept
-    bint likely "CC_LIKELY"(bint condition) noexcept

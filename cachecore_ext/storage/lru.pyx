@@ -2,6 +2,7 @@
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
+from cachecore_ext.base.compiler cimport static_same
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport (
     ITEM_ACTIVE, ITEM_REWRITTEN, Item, item_meta, item_size, item_unmark,
@@ -14,6 +15,7 @@ cdef enum:
 
 
 cdef void lru_init(Lru *lru, Slabs *slabs) noexcept nogil:
+    static_same(sizeof(LruList), 128)
     memset(lru, 0, sizeof(Lru))
     lru.slabs = slabs
 

@@ -4,6 +4,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from cachecore_ext.base.atomics cimport store_u8
+from cachecore_ext.base.compiler cimport static_same
 from cachecore_ext.base.linux cimport (
     MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap,
 )
@@ -63,6 +64,7 @@ cdef int slabs_init(Slabs *slabs, uint64_t limit, double factor, uint32_t chunk_
     ``initial_charge`` is what the hash table takes from the start, ``table_cost`` what 1024 chunks add to it.
     """
     cdef uint64_t pages
+    static_same(sizeof(SlabClass), 64)
     memset(slabs, 0, sizeof(Slabs))
     slabs.limit = limit
     slabs.table_cost = table_cost

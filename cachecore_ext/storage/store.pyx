@@ -6,16 +6,17 @@ from cachecore_ext.base.atomics cimport (
     add_u32, drop_u32, load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32,
 )
 from cachecore_ext.base.clock cimport clock_expiry, clock_init
+from cachecore_ext.base.compiler cimport likely, static_same
 from cachecore_ext.base.counters cimport (
     CAS_MISSES, CLASS_CAS_BADVAL, CLASS_CAS_HITS, CLASS_CMD_SET, GET_EXPIRED, GET_FLUSHED, TOTAL_ITEMS, count,
     count_class,
 )
-from cachecore_ext.base.linux cimport getrandom, likely
+from cachecore_ext.base.linux cimport getrandom
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
 from cachecore_ext.storage.item cimport (
-    CHAIN_META, FLAGS_SIZE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_LARGE,
-    ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, LARGE_MIN, PIECE_HEADER, Item, Piece, item_accessed, item_age, item_cas,
+    CHAIN_META, FLAGS_SIZE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_HEADER, ITEM_LARGE,
+    ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, LARGE_HEADER, LARGE_MIN, PIECE_HEADER, Item, ItemLarge, Piece, item_accessed, item_age, item_cas,
     item_exptime, item_flags, item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey, item_set_cas,
     item_set_exptime, item_set_flags, item_set_time, item_size, item_time, item_unmark, item_value, meta_key_offset,
 )
@@ -58,6 +59,9 @@ cdef uint64_t hash_of_item(const void *hash_key, const Item *item) noexcept nogi
 cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil:
     """Set up an empty store. 0, or -1 without the memory or the random bytes."""
     cdef uint64_t stripes = STRIPES_MIN, wanted = <uint64_t>settings.threads * STRIPES_PER_THREAD
+    static_same(sizeof(Item), ITEM_HEADER)
+    static_same(sizeof(ItemLarge), LARGE_HEADER)
+    static_same(sizeof(Piece), PIECE_HEADER)
     memset(store, 0, sizeof(Store))
     while stripes < wanted and stripes < STRIPES_MAX:
         stripes *= 2

@@ -4,8 +4,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from cachecore_ext.base.atomics cimport load_u64, store_release_u64, store_u8, store_u32
+from cachecore_ext.base.compiler cimport prefetch, static_same
 from cachecore_ext.base.linux cimport (
-    MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap, prefetch,
+    MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap,
 )
 from cachecore_ext.base.lock cimport lock_acquire, lock_release, lock_try
 from cachecore_ext.storage.item cimport Item
@@ -32,6 +33,7 @@ cdef Bucket *reserve(uint64_t buckets) noexcept nogil:
 
 cdef int table_init(Table *table, const Slabs *slabs, uint64_t stripes, uint64_t max_items) noexcept nogil:
     """``stripes`` is a power of two, ``max_items`` what the slabs can hold at most. 0, or -1 without the memory."""
+    static_same(sizeof(Bucket), 64)
     memset(table, 0, sizeof(Table))
     table.slabs = slabs
     table.stripe_mask = stripes - 1

@@ -127,6 +127,31 @@ def test_resident_memory() -> None:
         assert resident(process.pid) - before < 32 * MB * 1.1 + 2 * MB
 
 
+def test_a_value_of_a_gigabyte() -> None:
+    """The largest item that -I allows is stored, served and counted; one byte more is refused without being kept."""
+    largest, block = (1 << 30) - 60, bytes(range(256)) * 4096
+    with daemon("-m", "2100", "-I", "1024m") as (process, address), connect(address) as client:
+
+        def store(size: int) -> bytes:
+            client.sendall(b"set k 0 0 %d\r\n" % size)
+            for start in range(0, size, len(block)):
+                client.sendall(block[: size - start])
+            client.sendall(b"\r\n")
+            return read_until(client, b"\r\n")
+
+        assert store(largest) == b"STORED\r\n"
+        client.sendall(b"get k\r\n")
+        reply = client.makefile("rb")
+        assert reply.readline() == b"VALUE k 0 %d\r\n" % largest
+        for start in range(0, largest, len(block)):
+            expected = block[: largest - start]
+            assert reply.read(len(expected)) == expected
+        assert reply.read(7) == b"\r\nEND\r\n"
+        assert store(largest + 1) == b"SERVER_ERROR object too large for cache\r\n"
+        assert ask(client, b"get k\r\n") == b"END\r\n"
+        assert resident(process.pid) < largest * 1.05
+
+
 def test_clients_that_do_not_read_share_a_bound() -> None:
     """Each pipelines gets for 40 MB and reads nothing; another one is served all the while."""
     with Server(port=0, threads=2) as server, contextlib.ExitStack() as stack:
