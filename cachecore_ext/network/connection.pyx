@@ -29,7 +29,7 @@ from cachecore_ext.storage.store cimport (
 
 cdef enum:
     WAIT_MAX = 4096            # a value up to this length is waited for in the stash, a longer one goes to its item
-    HEADER_SIZE = 4096         # a receive that expects little more than the line of a large value, which it would copy
+    HEADER_SIZE = 2048         # a receive that expects little more than the line of a large value, which it would copy
     TURN_KEYS = 8192           # the budget of one turn: requests and keys, or a megabyte sent or copied
     DRAIN_MAX = 1024 * 1024    # bytes that are read and thrown away after the reason for closing was told
     BINARY_MAGIC = 0x80
