@@ -51,6 +51,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def choose_servers(options: argparse.Namespace) -> tuple[str, ...]:
     """The servers asked for, or all that are installed."""
+    for named in (options.memcached, options.redis):
+        if named and not shutil.which(named):
+            raise BenchError(f"there is no program {named}")
     if options.servers:
         names = tuple(dict.fromkeys(options.servers.split(",")))
         if unknown := [name for name in names if name not in KINDS]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from . import process
-from .errors import SettingsError, StartError
+from .errors import EXIT_FAILURE, SettingsError, StartError
 from .listeners import show_address
 from .server import Server, preload
 from .settings import Settings
@@ -32,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings, action, ignored = parse_argv(sys.argv[1:] if argv is None else argv)
         if action is not None:
-            print(_TEXTS[action]())
-            return 0
+            return _tell(_TEXTS[action]())
         for word in ignored:
             say(f'ignored "{word}", which belongs to no option')
         with process.ending_signals():
@@ -41,6 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SettingsError, StartError) as error:
         say(str(error))
         return error.exit_status
+    return 0
+
+
+def _tell(text: str) -> int:
+    """Write to stdout what was asked for; the exit status. A reader who has seen enough (``| head``) is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        say(f"cannot write: {error.strerror}")
+        return EXIT_FAILURE
     return 0
 
 
@@ -80,6 +91,8 @@ def _report(server: Server) -> None:
     places = " and ".join(map(show_address, server.addresses)) or "no address: -p 0 and no -s"
     loopback = not (settings.listen or settings.unix_socket) and server.addresses
     hint = " (this machine only; -l 0.0.0.0, -l :: or -l '*' opens it)" if loopback else ""
+    if any(place[0] in ("0.0.0.0", "::") for place in server.addresses):
+        hint = " (every interface: whoever reaches the port can use it, there is no authentication)"
     say(f"cachecore is listening on {places}{hint}")
     if settings.verbose:
         say(

@@ -68,7 +68,10 @@ class Clock:
         return self._engine.started + self._engine.clock_now()
 
     def advance(self, seconds: int) -> None:
-        """Move the clock by so many seconds, backwards if negative; a frozen clock stays frozen."""
+        """Move the clock by so many seconds, backwards if negative; a frozen clock stays frozen.
+
+        It acts at once, and may overtake a command that a client sent without waiting for a reply.
+        """
         self._engine.clock_advance(seconds)
 
     def freeze(self) -> None:
@@ -101,6 +104,8 @@ class Server:
             settings = Settings(**options)
         elif options:
             raise TypeError("Server takes either settings or options")
+        elif not isinstance(settings, Settings):
+            raise TypeError(f"options go by name, as in Server(port=0); got {settings!r}")
         #: The settings, as given.
         self.settings: Final = settings
         self._lifecycle = threading.Lock()

@@ -42,6 +42,7 @@ cdef void lru_init(Lru *lru, Slabs *slabs) noexcept nogil
 cdef void lru_link(Lru *lru, Item *item) noexcept nogil
 cdef void lru_unlink(Lru *lru, Item *item) noexcept nogil
 cdef void lru_resize(Lru *lru, Item *item, size_t old_size, size_t new_size) noexcept nogil
+cdef Item *lru_before_locked(Lru *lru, const LruList *lru_list, const Item *item) noexcept nogil
 cdef Item *lru_victim_locked(Lru *lru, LruList *lru_list) noexcept nogil
 cdef void lru_unlink_locked(Lru *lru, LruList *lru_list, Item *item) noexcept nogil
 cdef void lru_defer_locked(Lru *lru, LruList *lru_list, Item *item) noexcept nogil

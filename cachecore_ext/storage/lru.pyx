@@ -91,6 +91,12 @@ cdef Item *lru_victim_locked(Lru *lru, LruList *lru_list) noexcept nogil:
     return <Item *>chunk_at(lru.slabs, lru_list.tail)
 
 
+cdef Item *lru_before_locked(Lru *lru, const LruList *lru_list, const Item *item) noexcept nogil:
+    """The item before this one, counted from the tail; the tail itself for NULL; NULL at the head."""
+    cdef uint32_t ref = lru_list.tail if item == NULL else item.prev
+    return <Item *>chunk_at(lru.slabs, ref) if ref != 0 else NULL
+
+
 cdef void lru_defer_locked(Lru *lru, LruList *lru_list, Item *item) noexcept nogil:
     """The item cannot or should not leave now: it goes round again."""
     take_out(lru, lru_list, item)

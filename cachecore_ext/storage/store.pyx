@@ -21,7 +21,7 @@ from cachecore_ext.storage.item cimport (
     item_set_exptime, item_set_flags, item_set_time, item_size, item_time, item_unmark, item_value, meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport (
-    LruList, lru_defer_locked, lru_init, lru_link, lru_resize, lru_unlink, lru_unlink_locked,
+    LruList, lru_before_locked, lru_defer_locked, lru_init, lru_link, lru_resize, lru_unlink, lru_unlink_locked,
     lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport (
@@ -213,14 +213,19 @@ cdef Evicted evict(Context *context, uint32_t cls) noexcept nogil:
     cdef int i
     lock_acquire(&lru_list.lock)
     for i in range(EVICT_TRIES):
-        item = lru_victim_locked(&store.lru, lru_list)
+        # Where only what has ended may go, the list stays as it is: what is in use now is found at the tail later.
+        if store.evictions:
+            item = lru_victim_locked(&store.lru, lru_list)
+        else:
+            item = lru_before_locked(&store.lru, lru_list, item)
         if item == NULL:
             break
         gone = try_evict_locked(context, lru_list, item)
         if gone:
             break
         lru_list.reflocked += 1
-        lru_defer_locked(&store.lru, lru_list, item)
+        if store.evictions:
+            lru_defer_locked(&store.lru, lru_list, item)
     lock_release(&lru_list.lock)
     if gone:
         store_release(store, item)

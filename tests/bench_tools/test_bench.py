@@ -285,6 +285,14 @@ def test_a_wrong_workload_file_is_said(tmp_path, text, complaint):
         workload.load_file(path)
 
 
+@pytest.mark.parametrize("option", ["--memcached", "--redis"])
+def test_a_server_that_is_named_has_to_be_there(option):
+    from bench.__main__ import run
+
+    with pytest.raises(BenchError, match="there is no program /nonexistent"):
+        run([option, "/nonexistent", "--no-plot"])
+
+
 def test_ratios_are_taken_round_by_round():
     def sample(server: str, number: int, cpu_us: float) -> Sample:
         counts = {"operations": 1, "requests": 1, "hits": 1, "misses": 0, "errors": 0}

@@ -312,3 +312,25 @@ def test_the_limit_is_the_daemon_s():
     with daemon("-p", "-1", "-c", "3000") as running:
         soft, _ = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
         assert soft >= 3052
+
+
+def test_help_for_a_reader_who_has_seen_enough():
+    seen, told = os.pipe()
+    os.close(seen)
+    ended = subprocess.run(
+        [sys.executable, "-m", "cachecore", "-h"], stdout=told, stderr=subprocess.PIPE, text=True, timeout=30, cwd=ROOT
+    )
+    os.close(told)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_help_that_cannot_be_written():
+    command = [sys.executable, "-m", "cachecore", "-h"]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, cwd=ROOT)
+    assert (ended.returncode, ended.stderr) == (1, "cannot write: No space left on device\n")
+
+
+def test_it_says_that_every_interface_is_open():
+    with daemon("-p", "-1", "-l", "0.0.0.0") as running:
+        assert "every interface" in running.said[-1]

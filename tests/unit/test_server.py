@@ -79,6 +79,11 @@ def test_stop_is_a_no_op_the_second_time_and_before_the_first_start(engine):
     assert engine.calls == ["stop", "close"]
 
 
+def test_a_port_goes_by_name():
+    with pytest.raises(TypeError, match=r"Server\(port=0\); got 11211"):
+        Server(11211)
+
+
 def test_start_twice(engine):
     with Server(port=0) as server:
         with pytest.raises(RuntimeError, match="already"):
