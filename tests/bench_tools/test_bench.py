@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import shutil
 import socket
 import sys
 import threading
@@ -219,14 +218,17 @@ def test_connections_do_not_draw_the_same_keys():
 
 
 @pytest.mark.parametrize("zipf", [0.0, 0.99])
-@pytest.mark.parametrize("kind", wire.KINDS)
-@pytest.mark.parametrize("name", ["memcached", "redis"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (name, kind)
+        for name in ("memcached", "redis")
+        for kind in wire.KINDS
+        if workload.Workload("test", kind).runs_on(KINDS[name].protocol)
+    ],
+)
 def test_real_servers_hit_after_a_preload(name, kind, zipf):
-    if not shutil.which({"memcached": "memcached", "redis": "redis-server"}[name]):
-        pytest.skip(f"{name} is not installed")
     work = workload.Workload("test", kind, keys=500, keys_per_request=20, zipf=zipf)
-    if not work.runs_on(KINDS[name].protocol):
-        pytest.skip("no such requests")
     protocol = KINDS[name].protocol
     with Server(KINDS[name], Launch(work, work.memory)) as server:
         plan = work.wire(protocol)

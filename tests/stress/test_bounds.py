@@ -50,15 +50,15 @@ def stat(server: Server, name: str) -> int:
 
 def fill(client: socket.socket, sizes: Iterator[int], total: int) -> None:
     """Store values of these sizes, ``total`` bytes of them, without waiting for a reply to each."""
-    written, batch, number = 0, b"", itertools.count()
+    written, batch, number = 0, bytearray(), itertools.count()
     while written < total:
         size = next(sizes)
         written += size
         batch += b"set key:%d 0 0 %d noreply\r\n%s\r\n" % (next(number), size, b"v" * size)
         if len(batch) > 200_000:
             client.sendall(batch)
-            batch = b""
-    assert ask(client, batch) == b""
+            batch.clear()
+    assert ask(client, bytes(batch)) == b""
 
 
 @pytest.mark.parametrize("size", [1, 20, 100, 1000, 5000, 100_000])
