@@ -6,13 +6,12 @@ import argparse
 import os
 import shlex
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
 
 from bench import build, report, workload
-from bench.errors import BenchError
+from bench.errors import BenchError, run_command
 from bench.measure import Plan, Runner
 from bench.servers import KINDS
 
@@ -146,16 +145,5 @@ def run(arguments: list[str]) -> None:
     print(f"Written to {options.output}: report.md, report.json{'' if options.no_plot else ', .png, .svg'}")
 
 
-def main() -> None:
-    """Run, and end with one line when something is wrong; servers are stopped on the way out."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: terminated"))
-    try:
-        run(sys.argv[1:])
-    except BenchError as error:
-        sys.exit(f"bench: {error}")
-    except KeyboardInterrupt:
-        sys.exit("bench: interrupted")
-
-
 if __name__ == "__main__":
-    main()
+    run_command(run)

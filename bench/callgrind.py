@@ -12,15 +12,13 @@ import argparse
 import contextlib
 import re
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench import build, workload
-from bench.errors import BenchError
+from bench.errors import BenchError, run_command
 from bench.measure import preload
 from bench.servers import KINDS, Launch, Server
 from bench.workload import Workload
@@ -166,16 +164,5 @@ def run(arguments: list[str]) -> None:
             print(f"| {work.name} | {name} | {per_operation:,.0f} |", flush=True)
 
 
-def main() -> None:
-    """Run, and end with one line when something is wrong; servers are stopped on the way out."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: terminated"))
-    try:
-        run(sys.argv[1:])
-    except BenchError as error:
-        sys.exit(f"bench: {error}")
-    except KeyboardInterrupt:
-        sys.exit("bench: interrupted")
-
-
 if __name__ == "__main__":
-    main()
+    run_command(run)

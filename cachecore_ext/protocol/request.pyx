@@ -68,6 +68,12 @@ cdef bint ends_in_noreply(const Tokens *tokens) noexcept nogil:
     return tokens.count > 1 and token_is(&tokens.token[tokens.count - 1], b"noreply", 7)
 
 
+cdef void take_words(Request *request, Tokens *tokens) noexcept nogil:
+    """The words of a classic line, the last of which may be noreply."""
+    tokenize(request.line, request.nline, tokens)
+    request.noreply = ends_in_noreply(tokens)
+
+
 cdef void reject(Request *request, const char *reply) noexcept nogil:
     request.command = CMD_REJECT
     request.reject = reply
@@ -176,16 +182,14 @@ cdef void parse_storage(Request *request) noexcept nogil:
 
 cdef void parse_delete(Request *request) noexcept nogil:
     cdef Tokens tokens
-    tokenize(request.line, request.nline, &tokens)
-    request.noreply = ends_in_noreply(&tokens)
+    take_words(request, &tokens)
     if tokens.count < 2 or not take_key(request, &tokens.token[1]):
         reject(request, BAD_FORMAT)
 
 
 cdef void parse_delta(Request *request) noexcept nogil:
     cdef Tokens tokens
-    tokenize(request.line, request.nline, &tokens)
-    request.noreply = ends_in_noreply(&tokens)
+    take_words(request, &tokens)
     if tokens.count < 3 or not take_key(request, &tokens.token[1]):
         reject(request, BAD_FORMAT)
     elif not parse_u64(tokens.token[2].p, tokens.token[2].n, &request.number):
@@ -195,8 +199,7 @@ cdef void parse_delta(Request *request) noexcept nogil:
 cdef void parse_touch(Request *request) noexcept nogil:
     cdef Tokens tokens
     cdef int32_t seconds = 0
-    tokenize(request.line, request.nline, &tokens)
-    request.noreply = ends_in_noreply(&tokens)
+    take_words(request, &tokens)
     if tokens.count < 3 or not take_key(request, &tokens.token[1]):
         reject(request, BAD_FORMAT)
     elif not parse_i32(tokens.token[2].p, tokens.token[2].n, &seconds):
@@ -207,8 +210,7 @@ cdef void parse_touch(Request *request) noexcept nogil:
 cdef void parse_flush_all(Request *request) noexcept nogil:
     cdef Tokens tokens
     cdef int32_t delay = 0
-    tokenize(request.line, request.nline, &tokens)
-    request.noreply = ends_in_noreply(&tokens)
+    take_words(request, &tokens)
     if tokens.count > 1 + <uint32_t>request.noreply and not parse_i32(
         tokens.token[1].p, tokens.token[1].n, &delay
     ):
@@ -219,8 +221,7 @@ cdef void parse_flush_all(Request *request) noexcept nogil:
 cdef void parse_verbosity(Request *request) noexcept nogil:
     cdef Tokens tokens
     cdef uint32_t level = 0
-    tokenize(request.line, request.nline, &tokens)
-    request.noreply = ends_in_noreply(&tokens)
+    take_words(request, &tokens)
     if tokens.count < 2 or not parse_u32(tokens.token[1].p, tokens.token[1].n, &level):
         reject(request, BAD_FORMAT)
     request.number = level
@@ -230,8 +231,7 @@ cdef void parse_unknown(Request *request) noexcept nogil:
     """No command of ours. A browser, or a request forged through one, is hung up on before it does anything."""
     cdef Tokens tokens
     cdef Token *last
-    tokenize(request.line, request.nline, &tokens)
-    request.noreply = ends_in_noreply(&tokens)
+    take_words(request, &tokens)
     reject(request, ERROR)
     if tokens.count > 0:
         last = &tokens.token[tokens.count - 1]
