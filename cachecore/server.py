@@ -197,6 +197,7 @@ class Server:
             self._spawn("admin", partial(_serve_admin, engine, self.settings))
             for index in range(self.settings.threads):
                 self._spawn(f"worker-{index}", partial(engine.run_worker, index))
+            self._spawn("maintenance", engine.run_maintenance)
             self._spawn("acceptor", engine.run_acceptor)
         except RuntimeError as error:
             raise StartError(f"failed to start the threads: {error}", EXIT_FAILURE) from error

@@ -1,5 +1,6 @@
 """The data plane as Python sees it: the one place where Python objects, the GIL and exceptions meet it."""
 
+from collections.abc import Collection, Sequence
 from typing import Final
 
 class AdminRequest:
@@ -11,8 +12,8 @@ class AdminRequest:
 class Engine:
     """Owns the store, the listeners and the connections; brings no thread of its own.
 
-    The caller gives one thread to ``run_acceptor``, one to each ``run_worker(i)``, and one that loops over
-    ``next_admin``; all of them return after ``stop``. Then, and only then, ``close`` frees everything.
+    The caller gives one thread to ``run_acceptor``, one to each ``run_worker(i)``, one to ``run_maintenance``, and one
+    that loops over ``next_admin``; all of them return after ``stop``. Then, and only then, ``close`` frees everything.
     """
 
     def __init__(
@@ -31,6 +32,23 @@ class Engine:
         debug_commands: bool,  # True: the command debugtime exists
         verbosity: int,
         version: str,  # what the command version answers
+        slab_sizes: Sequence[int] = ...,  # bytes of a chunk, rising; empty: by growth_factor
+        slab_chunk_max: int = ...,  # bytes
+        hugepages: bool = ...,
+        lru_segmented: bool = ...,
+        lru_maintainer: bool = ...,  # False: nobody keeps up the LRU, which is flat then
+        hot_lru_pct: int = ...,
+        warm_lru_pct: int = ...,
+        hot_max_factor: float = ...,
+        warm_max_factor: float = ...,
+        temporary_ttl: int | None = ...,  # seconds; None: no TEMP segment
+        lru_crawler: bool = ...,
+        lru_crawler_sleep: int = ...,  # microseconds
+        lru_crawler_tocrawl: int = ...,  # items of a class; 0: all
+        slab_reassign: bool = ...,  # False: no page ever moves
+        slab_automove: int = ...,  # 0, 1 or 2
+        slab_automove_ratio: float = ...,
+        slab_automove_window: int = ...,  # looks
     ) -> None:
         """Reserve the memory. MemoryError: the address space cannot be had; OSError: no descriptors left;
         ValueError: a value out of range."""
@@ -40,6 +58,7 @@ class Engine:
 
     def run_acceptor(self) -> None: ...
     def run_worker(self, index: int) -> None: ...
+    def run_maintenance(self) -> None: ...
     def next_admin(self) -> AdminRequest | None:
         """Wait, without the GIL, for the next command for Python; None after ``stop``."""
 
@@ -52,13 +71,51 @@ class Engine:
     def close(self) -> None:
         """Close the connections and free the memory. Call after the threads have been joined; again is a no-op."""
 
-    def counters(self) -> dict[str, int]:
+    def counters(self) -> dict[str, int]:  # slab_reassign_last_busy_status is a text
         """Every counter since start or ``reset_counters`` and every gauge, summed over the threads."""
 
     def class_counters(self) -> dict[int, dict[str, int]]:
         """The same per slab class, for the classes that own a page or hold an item."""
 
     def reset_counters(self) -> None: ...
+    def set_memory_limit(self, nbytes: int) -> bool:
+        """Change the limit while serving; False, and nothing changed, when so much cannot be had."""
+
+    def slabs_reassign(self, source: int, target: int) -> str:
+        """Ask for a page of a class (-1: any) to go to another (0: the pool): OK, BUSY, BADCLASS, NOSPARE or SAME."""
+
+    def set_automove(self, mode: int) -> None: ...
+    @property
+    def automove(self) -> int: ...
+    def set_automove_ratio(self, ratio: float) -> None: ...
+    @property
+    def automove_ratio(self) -> float: ...
+    def set_automove_window(self, looks: int) -> None: ...
+    @property
+    def automove_window(self) -> int: ...
+    def set_lru_segmented(self, on: bool) -> None: ...
+    @property
+    def lru_segmented(self) -> bool: ...
+    def set_lru_tuning(self, hot_pct: int, warm_pct: int, hot_factor: float, warm_factor: float) -> None: ...
+    @property
+    def lru_tuning(self) -> tuple[int, int, float, float]:
+        """The shares of HOT and WARM in percent, and the factors of COLD's age that they may reach."""
+
+    def set_temporary_ttl(self, seconds: int | None) -> None: ...
+    @property
+    def temporary_ttl(self) -> int | None: ...
+    def set_crawler_enabled(self, on: bool) -> None: ...
+    @property
+    def crawler_enabled(self) -> bool: ...
+    def set_crawler_sleep(self, us: int) -> None: ...
+    @property
+    def crawler_sleep(self) -> int: ...
+    def set_crawler_tocrawl(self, items: int) -> None: ...
+    @property
+    def crawler_tocrawl(self) -> int: ...
+    def crawl(self, classes: Collection[int] | None) -> str:
+        """Crawl these classes (None: all that have items) at once: OK, BUSY, BADCLASS or NOTSTARTED."""
+
     def clock_now(self) -> int:
         """The server clock's tick: seconds since start, plus 62, plus what the clock was advanced by."""
 

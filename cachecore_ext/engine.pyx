@@ -1,14 +1,13 @@
 """The data plane as Python sees it: the one place where Python objects, the GIL and exceptions meet it."""
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.stdlib cimport posix_memalign
 
-from cachecore_ext.base.atomics cimport load_u32, load_u64, store_release_u32
+from cachecore_ext.base.atomics cimport load_u32, load_u64, or_u64, store_release_u32, store_u32
 from cachecore_ext.base.clock cimport clock_advance, clock_freeze, clock_now, clock_resume
-from cachecore_ext.base.counters cimport CLASS_COUNTERS, COUNTERS, CounterSet
+from cachecore_ext.base.counters cimport CLASS_COUNTERS, CLASSES, COUNTERS, CounterSet
 from cachecore_ext.base.linux cimport close
-from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.network.acceptor cimport (
     Acceptor, acceptor_add, acceptor_free, acceptor_init, acceptor_run, acceptor_wake,
 )
@@ -19,10 +18,13 @@ from cachecore_ext.network.admin cimport (
 from cachecore_ext.network.connection cimport CARRY_MAX, READ_SIZE, Connection, Shared, conn_free
 from cachecore_ext.network.worker cimport Worker, worker_free, worker_init, worker_run
 from cachecore_ext.protocol.session cimport Service
-from cachecore_ext.storage.item cimport Item, item_age
-from cachecore_ext.storage.lru cimport LruList
-from cachecore_ext.storage.slabs cimport PAGE_SIZE, SlabClass, chunk_at
-from cachecore_ext.storage.store cimport Store, StoreSettings, store_free, store_init
+from cachecore_ext.storage.lru cimport FACTOR_ONE, TEMP_OFF, LruClass, Segment, lru_age, lru_look
+from cachecore_ext.storage.maintenance cimport (
+    Maintenance, maintenance_free, maintenance_init, maintenance_run, maintenance_wake,
+)
+from cachecore_ext.storage.mover cimport mover_request
+from cachecore_ext.storage.slabs cimport CHUNK_MAX, PAGE_SIZE, SlabClass, slab_look
+from cachecore_ext.storage.store cimport Store, StoreSettings, store_free, store_init, store_set_limit
 from cachecore_ext.storage.table cimport table_bytes, top_bit
 
 import resource
@@ -34,15 +36,26 @@ cdef enum:
     # Stashes and pendings of all connections together: an eighth of the memory limit, and at least this.
     BUFFERS_MIN = 16 * 1024 * 1024
     DESCRIPTORS_PER_WORKER = 2   # epoll, inbox
-    DESCRIPTORS_BESIDE = 3       # the acceptor's epoll and wake, the questions
+    DESCRIPTORS_BESIDE = 4       # the acceptor's epoll and wake, the questions, the maintenance's alarm
+    RATIO_ONE = 1000             # the automover's ratio is kept in thousandths
 
 COUNTER_NAMES = [counter.name.lower() for counter in Counter]
 CLASS_COUNTER_NAMES = [counter.name.lower().removeprefix("class_") for counter in ClassCounter]
-# Counted in an LRU list under its lock, and zeroed by reset_counters like the threads' counters.
+# Counted in an LRU class under its lock, and zeroed by reset_counters like the threads' counters.
 LIST_COUNTER_NAMES = (
-    "evicted", "evicted_nonzero", "evicted_unfetched", "expired_unfetched", "reclaimed", "outofmemory",
-    "lrutail_reflocked",
+    "evicted", "evicted_nonzero", "evicted_unfetched", "evicted_active", "expired_unfetched", "reclaimed", "outofmemory",
+    "lrutail_reflocked", "direct_reclaims", "moves_to_cold", "moves_to_warm", "moves_within_lru", "crawler_reclaimed",
+    "crawler_items_checked",
 )
+# What the classes' counters and gauges add up to, under the same names.
+CLASS_SUM_NAMES = (
+    "get_hits", "delete_hits", "incr_hits", "decr_hits", "cas_hits", "cas_badval", "touch_hits", "cmd_set",
+    "evicted_unfetched", "evicted_active", "expired_unfetched", "reclaimed", "lrutail_reflocked", "direct_reclaims",
+    "moves_to_cold", "moves_to_warm", "moves_within_lru", "crawler_reclaimed", "crawler_items_checked",
+)
+SEGMENT_NAMES = ("hot", "warm", "cold", "temp")
+MOVE_ANSWERS = ("OK", "BUSY", "BADCLASS", "NOSPARE", "SAME")
+BUSY_NAMES = ("none", "in_use", "uploading", "no_memory")
 
 assert len(COUNTER_NAMES) == COUNTERS and len(CLASS_COUNTER_NAMES) == CLASS_COUNTERS
 
@@ -71,10 +84,12 @@ cdef class Engine:
     """Owns the store, the workers and the connections; brings no thread of its own."""
 
     cdef Store *store
-    cdef CounterSet *counter_sets   # one a worker, then the acceptor's
+    cdef CounterSet *counter_sets   # one a worker, then the acceptor's and the maintenance's
     cdef Worker **workers
     cdef uint32_t nworkers
     cdef Acceptor acceptor
+    cdef Maintenance maintenance
+    cdef uint32_t ncounter_sets
     cdef Service service
     cdef Shared shared
     cdef TicketList questions
@@ -106,8 +121,26 @@ cdef class Engine:
         debug_commands,
         verbosity,
         version,
+        slab_sizes=(),
+        slab_chunk_max=CHUNK_MAX,
+        hugepages=False,
+        lru_segmented=True,
+        lru_maintainer=True,
+        hot_lru_pct=20,
+        warm_lru_pct=40,
+        hot_max_factor=0.2,
+        warm_max_factor=2.0,
+        temporary_ttl=None,
+        lru_crawler=True,
+        lru_crawler_sleep=100,
+        lru_crawler_tocrawl=0,
+        slab_reassign=True,
+        slab_automove=1,
+        slab_automove_ratio=0.8,
+        slab_automove_window=10,
     ):
         cdef StoreSettings settings
+        cdef uint32_t[CLASSES] chunk_sizes
         if self.store != NULL:
             raise RuntimeError("an Engine is initialised once")
         if not 1 <= threads <= 4096:
@@ -122,6 +155,12 @@ cdef class Engine:
         settings.growth_factor = growth_factor or 0.0
         settings.chunk_min = chunk_size_min
         settings.threads = threads
+        settings.chunk_max = slab_chunk_max
+        settings.nchunk_sizes = min(len(slab_sizes), <int>CLASSES)
+        for i in range(<int>settings.nchunk_sizes):
+            chunk_sizes[i] = slab_sizes[i]
+        settings.chunk_sizes = chunk_sizes if slab_sizes else NULL
+        settings.hugepages = hugepages
         settings.evictions = evictions
         settings.use_cas = use_cas
         self.service.debug_commands = debug_commands
@@ -132,6 +171,17 @@ cdef class Engine:
         self.shared.binary_probe = binary_probe
         self.shared.buffer_limit = max(<uint64_t>BUFFERS_MIN, settings.memory_limit / 8)
         self._allocate(&settings, threads)
+        self.maintenance.lru = lru_maintainer
+        self.maintenance.moves = slab_reassign
+        self.set_lru_segmented(lru_segmented and lru_maintainer)
+        self.set_lru_tuning(hot_lru_pct, warm_lru_pct, hot_max_factor, warm_max_factor)
+        self.set_temporary_ttl(temporary_ttl)
+        self.set_crawler_enabled(lru_crawler)
+        self.set_crawler_sleep(lru_crawler_sleep)
+        self.set_crawler_tocrawl(lru_crawler_tocrawl)
+        self.set_automove(slab_automove)
+        self.set_automove_ratio(slab_automove_ratio)
+        self.set_automove_window(slab_automove_window)
 
     cdef _set_version(self, version):
         cdef bytes line = f"VERSION {version}\r\n".encode("ascii")
@@ -150,7 +200,8 @@ cdef class Engine:
         # Descriptors are small numbers; this is the largest that the process may come to have.
         self.shared.nfds = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
         self.shared.by_fd = <Connection **>calloc(self.shared.nfds, sizeof(Connection *))
-        self.counter_sets = <CounterSet *>allocate((threads + 1) * sizeof(CounterSet))
+        self.ncounter_sets = threads + 2
+        self.counter_sets = <CounterSet *>allocate(self.ncounter_sets * sizeof(CounterSet))
         self.workers = <Worker **>calloc(threads, sizeof(Worker *))
         if self.shared.by_fd == NULL or self.counter_sets == NULL or self.workers == NULL:
             raise MemoryError("cannot allocate the workers")
@@ -167,6 +218,8 @@ cdef class Engine:
         if acceptor_init(&self.acceptor, &self.shared, &self.counter_sets[threads], self.workers, threads,
                          &self.stopping) != 0:
             raise OSError("cannot set up the acceptor: no file descriptors left")
+        if maintenance_init(&self.maintenance, store, &self.counter_sets[threads + 1], &self.stopping) != 0:
+            raise OSError("cannot set up the maintenance: no file descriptors left")
 
     def __dealloc__(self):
         self._release()
@@ -196,6 +249,8 @@ cdef class Engine:
         self.workers = NULL
         free(self.counter_sets)
         self.counter_sets = NULL
+        maintenance_free(&self.maintenance)
+        memset(&self.maintenance, 0, sizeof(Maintenance))
         if self.store != NULL:
             store_free(self.store)
             free(self.store)
@@ -227,6 +282,11 @@ cdef class Engine:
             raise IndexError(f"there are {self.nworkers} workers")
         with nogil:
             worker_run(self.workers[index])
+
+    def run_maintenance(self):
+        self._check_open()
+        with nogil:
+            maintenance_run(&self.maintenance)
 
     def next_admin(self):
         cdef Ticket *ticket
@@ -260,6 +320,8 @@ cdef class Engine:
         for i in range(self.nworkers):
             tickets_signal(&self.workers[i].inbox)
         acceptor_wake(&self.acceptor)
+        if self.maintenance.context.store != NULL:
+            maintenance_wake(&self.maintenance)
         tickets_signal(&self.questions)
 
     def close(self):
@@ -275,7 +337,7 @@ cdef class Engine:
         sums = {}
         for counter in range(COUNTERS):
             total = 0
-            for i in range(self.nworkers + 1):
+            for i in range(self.ncounter_sets):
                 total += load_u64(&self.counter_sets[i].counter[counter])
             sums[COUNTER_NAMES[counter]] = total
         return sums
@@ -285,45 +347,46 @@ cdef class Engine:
         cdef uint32_t i
         cdef int counter
         cdef uint64_t total
-        cdef LruList *lru_list = &self.store.lru.lists[cls]
+        cdef LruClass seen
         sums = {}
         for counter in range(CLASS_COUNTERS):
             total = 0
-            for i in range(self.nworkers + 1):
+            for i in range(self.ncounter_sets):
                 total += load_u64(&self.counter_sets[i].by_class[cls][counter])
             sums[CLASS_COUNTER_NAMES[counter]] = total
-        lock_acquire(&lru_list.lock)
+        seen = lru_look(&self.store.lru, cls)
         values = (
-            lru_list.evicted, lru_list.evicted_nonzero, lru_list.evicted_unfetched, lru_list.expired_unfetched,
-            lru_list.reclaimed, lru_list.outofmemory, lru_list.reflocked,
+            seen.evicted, seen.evicted_nonzero, seen.evicted_unfetched, seen.evicted_active, seen.expired_unfetched,
+            seen.reclaimed, seen.outofmemory, seen.reflocked, seen.direct_reclaims, seen.moves_to_cold,
+            seen.moves_to_warm, seen.moves_within_lru, seen.crawler_reclaimed, seen.crawler_items_checked,
         )
-        lock_release(&lru_list.lock)
         sums.update(zip(LIST_COUNTER_NAMES, values, strict=True))
+        sums["get_hits"] = sum([sums[f"hits_to_{name}"] for name in SEGMENT_NAMES])
         return sums
+
+    cdef dict _segment_gauges(self, uint32_t cls):
+        """How things stand in the segments of one class."""
+        cdef LruClass seen = lru_look(&self.store.lru, cls)
+        cdef uint32_t now = clock_now(&self.store.clock)
+        gauges = {"number": 0, "mem_requested": 0, "evicted_time": seen.evicted_time}
+        for i, name in enumerate(SEGMENT_NAMES):
+            gauges[f"number_{name}"] = seen.segment[<int>i].number
+            gauges[f"age_{name}"] = lru_age(&self.store.lru, cls, <Segment>i, now)
+            gauges["number"] += seen.segment[<int>i].number
+            gauges["mem_requested"] += seen.segment[<int>i].bytes
+        gauges["age"] = gauges["age_cold"]
+        return gauges
 
     cdef dict _class_gauges(self, uint32_t cls):
         """How things stand in one class."""
         cdef SlabClass *slab = &self.store.slabs.classes[cls]
-        cdef LruList *lru_list = &self.store.lru.lists[cls]
-        cdef uint64_t pages, free_chunks, number, nbytes
-        cdef uint32_t age = 0, evicted_time
-        lock_acquire(&slab.lock)
-        pages = slab.pages
-        free_chunks = slab.free_count + slab.fresh_left
-        lock_release(&slab.lock)
-        lock_acquire(&lru_list.lock)
-        number = lru_list.number
-        nbytes = lru_list.bytes
-        evicted_time = lru_list.evicted_time
-        if lru_list.tail != 0:
-            age = item_age(<Item *>chunk_at(&self.store.slabs, lru_list.tail), clock_now(&self.store.clock))
-        lock_release(&lru_list.lock)
+        cdef uint64_t pages = 0, free_chunks = 0
+        slab_look(&self.store.slabs, cls, &pages, &free_chunks)
         total = pages * slab.per_page
         return {
             "chunk_size": slab.size, "chunks_per_page": slab.per_page, "total_pages": pages, "total_chunks": total,
-            "used_chunks": total - free_chunks, "free_chunks": free_chunks, "number": number, "age": age,
-            "mem_requested": nbytes, "evicted_time": evicted_time,
-        }
+            "used_chunks": total - free_chunks, "free_chunks": free_chunks,
+        } | self._segment_gauges(cls)
 
     cdef dict _gauges(self):
         """How things stand."""
@@ -341,22 +404,45 @@ cdef class Engine:
             "read_buf_bytes": own_buffers + stashes,
             "read_buf_bytes_free": own_buffers,
             "reserved_fds": DESCRIPTORS_PER_WORKER * self.nworkers + DESCRIPTORS_BESIDE,
-            "limit_maxbytes": self.store.slabs.limit,
+            "limit_maxbytes": load_u64(&self.store.slabs.limit),
             "accepting_conns": load_u32(&self.acceptor.accepting),
             "hash_power_level": top_bit(nbuckets).bit_length() - 1,
             "hash_bytes": table_bytes(&self.store.table),
+            "slab_global_page_pool": self.store.slabs.pooled,
+            "lru_crawler_running": load_u32(&self.maintenance.crawler.running),
+            "slab_reassign_running": load_u32(&self.maintenance.mover.running),
+            "slab_reassign_last_busy_status": BUSY_NAMES[load_u32(&self.maintenance.mover.last_busy)],
+        }
+
+    cdef dict _maintenance_counters(self):
+        """What the maintenance counts."""
+        mover = &self.maintenance.mover
+        return {
+            "slabs_moved": load_u64(&mover.moved),
+            "slab_reassign_rescues": load_u64(&mover.rescues),
+            "slab_reassign_chunk_rescues": load_u64(&mover.chunk_rescues),
+            "slab_reassign_inline_reclaim": load_u64(&mover.inline_reclaim),
+            "slab_reassign_evictions_nomem": load_u64(&mover.evictions),
+            "slab_reassign_busy_items": load_u64(&mover.busy_items),
+            "slab_reassign_busy_deletes": 0,
+            "slab_reassign_busy_nomem": load_u64(&mover.busy_nomem),
+            "lru_crawler_starts": load_u64(&self.maintenance.crawler.starts),
+            "lru_maintainer_juggles": load_u64(&self.maintenance.juggles),
+            "lru_bumps_dropped": 0,
         }
 
     cdef _since_reset(self, dict totals, dict before):
         return {name: value - before.get(name, 0) for name, value in totals.items()}
 
+    cdef dict _totals(self):
+        return self._thread_counters() | self._maintenance_counters()
+
     def counters(self):
         self._check_open()
-        counters = self._since_reset(self._thread_counters(), self.baseline)
+        counters = self._since_reset(self._totals(), self.baseline)
         counters.update(self._gauges())
         per_class = self._all_classes()
-        for name in ("get_hits", "delete_hits", "incr_hits", "decr_hits", "cas_hits", "cas_badval", "touch_hits",
-                     "cmd_set", "evicted_unfetched", "expired_unfetched", "reclaimed", "lrutail_reflocked"):
+        for name in CLASS_SUM_NAMES:
             counters[name] = sum(values[name] for values in per_class.values())
         counters["cmd_get"] = counters["get_hits"] + counters["get_misses"]
         counters["cmd_touch"] = counters["touch_hits"] + counters["touch_misses"]
@@ -384,10 +470,122 @@ cdef class Engine:
 
     def reset_counters(self):
         self._check_open()
-        self.baseline = self._thread_counters()
+        self.baseline = self._totals()
         self.class_baseline = {
             cls: self._class_totals(cls) for cls in range(1, self.store.slabs.nclasses + 1)
         }
+
+    # ---- memory and its maintenance, while serving
+
+    def set_memory_limit(self, uint64_t nbytes):
+        self._check_open()
+        changed = store_set_limit(self.store, nbytes)
+        maintenance_wake(&self.maintenance)
+        return bool(changed)
+
+    def slabs_reassign(self, int64_t source, int64_t target):
+        self._check_open()
+        answer = mover_request(&self.maintenance.mover, &self.store.slabs, source, target)
+        maintenance_wake(&self.maintenance)
+        return MOVE_ANSWERS[<int>answer]
+
+    def set_automove(self, uint32_t mode):
+        store_u32(&self.maintenance.balance.mode, mode)
+        store_u32(&self.store.always_wanting, mode == 2)
+
+    @property
+    def automove(self):
+        return load_u32(&self.maintenance.balance.mode)
+
+    def set_automove_ratio(self, double ratio):
+        if not 0 < ratio <= 1:
+            raise ValueError(f"the ratio must be above 0 and up to 1, not {ratio}")
+        store_u32(&self.maintenance.balance.ratio, max(<uint32_t>(ratio * RATIO_ONE + 0.5), <uint32_t>1))
+
+    @property
+    def automove_ratio(self):
+        return load_u32(&self.maintenance.balance.ratio) / <double>RATIO_ONE
+
+    def set_automove_window(self, uint32_t looks):
+        if looks == 0:
+            raise ValueError("the window must be at least 1")
+        store_u32(&self.maintenance.balance.window, looks)
+
+    @property
+    def automove_window(self):
+        return load_u32(&self.maintenance.balance.window)
+
+    def set_lru_segmented(self, bint on):
+        store_u32(&self.store.lru.tuning.segmented, on)
+
+    @property
+    def lru_segmented(self):
+        return bool(load_u32(&self.store.lru.tuning.segmented))
+
+    def set_lru_tuning(self, uint32_t hot_pct, uint32_t warm_pct, double hot_factor, double warm_factor):
+        cdef double most = 0xFFFFFFFF
+        if hot_factor <= 0 or warm_factor <= 0:
+            raise ValueError("the factors must be above 0")
+        tuning = &self.store.lru.tuning
+        store_u32(&tuning.hot_pct, hot_pct)
+        store_u32(&tuning.warm_pct, warm_pct)
+        store_u32(&tuning.hot_factor, <uint32_t>min(hot_factor * FACTOR_ONE, most))
+        store_u32(&tuning.warm_factor, <uint32_t>min(warm_factor * FACTOR_ONE, most))
+
+    @property
+    def lru_tuning(self):
+        tuning = &self.store.lru.tuning
+        return (
+            load_u32(&tuning.hot_pct), load_u32(&tuning.warm_pct),
+            load_u32(&tuning.hot_factor) / <double>FACTOR_ONE, load_u32(&tuning.warm_factor) / <double>FACTOR_ONE,
+        )
+
+    def set_temporary_ttl(self, seconds):
+        store_u32(&self.store.lru.tuning.temporary_ttl, <uint32_t>TEMP_OFF if seconds is None else seconds)
+
+    @property
+    def temporary_ttl(self):
+        ttl = load_u32(&self.store.lru.tuning.temporary_ttl)
+        return None if ttl == <uint32_t>TEMP_OFF else ttl
+
+    def set_crawler_enabled(self, bint on):
+        store_u32(&self.maintenance.crawler.enabled, on)
+        maintenance_wake(&self.maintenance)
+
+    @property
+    def crawler_enabled(self):
+        return bool(load_u32(&self.maintenance.crawler.enabled))
+
+    def set_crawler_sleep(self, uint32_t us):
+        store_u32(&self.maintenance.crawler.sleep_us, us)
+
+    @property
+    def crawler_sleep(self):
+        return load_u32(&self.maintenance.crawler.sleep_us)
+
+    def set_crawler_tocrawl(self, uint32_t items):
+        store_u32(&self.maintenance.crawler.tocrawl, items)
+
+    @property
+    def crawler_tocrawl(self):
+        return load_u32(&self.maintenance.crawler.tocrawl)
+
+    def crawl(self, classes):
+        cdef uint64_t wanted = 0
+        self._check_open()
+        filled = {cls for cls, values in self.class_counters().items() if values["number"]}
+        for cls in filled if classes is None else classes:
+            if not 1 <= cls < <int>CLASSES:
+                return "BADCLASS"
+            if cls in filled:
+                wanted |= <uint64_t>1 << <int>cls
+        if load_u32(&self.maintenance.crawler.running):
+            return "BUSY"
+        if not wanted:
+            return "NOTSTARTED"
+        or_u64(&self.maintenance.crawler.requested, wanted)
+        maintenance_wake(&self.maintenance)
+        return "OK"
 
     # ---- the clock
 
@@ -398,6 +596,7 @@ cdef class Engine:
     def clock_advance(self, seconds):
         self._check_open()
         clock_advance(&self.store.clock, seconds)
+        maintenance_wake(&self.maintenance)
 
     def clock_freeze(self):
         self._check_open()
@@ -419,4 +618,4 @@ cdef class Engine:
     @property
     def flush_tick(self):
         self._check_open()
-        return load_u32(&self.store.flush_shown)
+        return load_u32(&self.store.flush.shown)

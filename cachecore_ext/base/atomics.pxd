@@ -15,8 +15,12 @@ cdef extern from *:
     #define CC_SUB_ACQ_REL(p, v) __atomic_sub_fetch((p), (v), __ATOMIC_ACQ_REL)
     #define CC_OR(p, v) __atomic_fetch_or((p), (v), __ATOMIC_RELAXED)
     #define CC_AND(p, v) __atomic_fetch_and((p), (v), __ATOMIC_RELAXED)
+    #define CC_XOR(p, v) __atomic_fetch_xor((p), (v), __ATOMIC_RELAXED)
     #define CC_EXCHANGE_ACQUIRE(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE)
     #define CC_EXCHANGE_RELEASE(p, v) __atomic_exchange_n((p), (v), __ATOMIC_RELEASE)
+    static inline int cc_swap(uint32_t *p, uint32_t *expected, uint32_t value) {
+        return __atomic_compare_exchange_n(p, expected, value, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    }
     static inline int cc_take(uint32_t *p) {
         uint32_t expected = 0;
         return __atomic_compare_exchange_n(p, &expected, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
@@ -42,7 +46,12 @@ cdef extern from *:
     # These return the old one.
     uint32_t or_u32 "CC_OR"(uint32_t *p, uint32_t value) noexcept nogil
     uint32_t and_u32 "CC_AND"(uint32_t *p, uint32_t value) noexcept nogil
+    uint64_t or_u64 "CC_OR"(uint64_t *p, uint64_t value) noexcept nogil
+    uint64_t and_u64 "CC_AND"(uint64_t *p, uint64_t value) noexcept nogil
+    uint32_t xor_u32 "CC_XOR"(uint32_t *p, uint32_t value) noexcept nogil
     uint32_t exchange_acquire_u32 "CC_EXCHANGE_ACQUIRE"(uint32_t *p, uint32_t value) noexcept nogil
     uint32_t exchange_release_u32 "CC_EXCHANGE_RELEASE"(uint32_t *p, uint32_t value) noexcept nogil
+    # expected -> value, and true; false, and expected set to what the word says, when it says something else.
+    bint swap_u32 "cc_swap"(uint32_t *p, uint32_t *expected, uint32_t value) noexcept nogil
     # 0 -> 1, and true; false when the word was not 0.
     bint take_u32 "cc_take"(uint32_t *p) noexcept nogil

@@ -15,6 +15,7 @@ cdef struct Clock:
     int64_t offset       # seconds the clock was moved by; atomic
     int64_t frozen       # monotonic seconds at which it stands still, or -1; atomic
 
+cdef int64_t monotonic_us() noexcept nogil
 cdef void clock_init(Clock *clock) noexcept nogil
 cdef uint32_t clock_now(Clock *clock) noexcept nogil
 cdef void clock_advance(Clock *clock, int64_t seconds) noexcept nogil

@@ -17,12 +17,13 @@ cpdef enum Counter:
     READ_BUF_OOM, RESPONSE_OBJ_OOM, MALLOC_FAILS
 
 cpdef enum ClassCounter:
-    CLASS_GET_HITS, CLASS_CMD_SET, CLASS_DELETE_HITS, CLASS_INCR_HITS, CLASS_DECR_HITS,
+    CLASS_HITS_TO_HOT, CLASS_HITS_TO_WARM, CLASS_HITS_TO_COLD, CLASS_HITS_TO_TEMP,  # in the order of lru.Segment
+    CLASS_CMD_SET, CLASS_DELETE_HITS, CLASS_INCR_HITS, CLASS_DECR_HITS,
     CLASS_CAS_HITS, CLASS_CAS_BADVAL, CLASS_TOUCH_HITS
 
 cdef enum:
     COUNTERS = 23
-    CLASS_COUNTERS = 8
+    CLASS_COUNTERS = 11
     CLASSES = 64  # slab class ids run from 1 to 63, as memcached's; 0 is "no class"
 
 cdef struct CounterSet:

@@ -32,11 +32,14 @@ class Counter(IntEnum):
 class ClassCounter(IntEnum):
     """What every thread counts for each slab class."""
 
-    CLASS_GET_HITS = 0
-    CLASS_CMD_SET = 1
-    CLASS_DELETE_HITS = 2
-    CLASS_INCR_HITS = 3
-    CLASS_DECR_HITS = 4
-    CLASS_CAS_HITS = 5
-    CLASS_CAS_BADVAL = 6
-    CLASS_TOUCH_HITS = 7
+    CLASS_HITS_TO_HOT = 0
+    CLASS_HITS_TO_WARM = 1
+    CLASS_HITS_TO_COLD = 2
+    CLASS_HITS_TO_TEMP = 3
+    CLASS_CMD_SET = 4
+    CLASS_DELETE_HITS = 5
+    CLASS_INCR_HITS = 6
+    CLASS_DECR_HITS = 7
+    CLASS_CAS_HITS = 8
+    CLASS_CAS_BADVAL = 9
+    CLASS_TOUCH_HITS = 10

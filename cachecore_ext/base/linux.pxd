@@ -7,6 +7,7 @@ cdef extern from *:
     #define _GNU_SOURCE
     #endif
     #include <errno.h>
+    #include <poll.h>
     #include <sys/epoll.h>
     #include <sys/eventfd.h>
     #include <sys/mman.h>
@@ -39,6 +40,12 @@ cdef extern from *:
     int epoll_ctl(int epfd, int op, int fd, epoll_event *event) noexcept nogil
     int epoll_wait(int epfd, epoll_event *events, int max_events, int timeout_ms) noexcept nogil
 
+    struct pollfd:
+        int fd
+        short events
+    enum: POLLIN
+    int ppoll(pollfd *fds, unsigned long n, const timespec *timeout, const void *mask) noexcept nogil
+
     enum: EFD_NONBLOCK, EFD_CLOEXEC
     int eventfd(unsigned int initial, int flags) noexcept nogil
 
@@ -64,8 +71,11 @@ cdef extern from *:
     ssize_t read(int fd, void *data, size_t size) noexcept nogil
     ssize_t write(int fd, const void *data, size_t size) noexcept nogil
 
-    enum: PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
+    enum: PROT_NONE, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
     void *MAP_FAILED
     void *mmap(void *address, size_t length, int prot, int flags, int fd, int64_t offset) noexcept nogil
     int munmap(void *address, size_t length) noexcept nogil
+    int mprotect(void *address, size_t length, int protection) noexcept nogil
+    enum: MADV_DONTNEED, MADV_HUGEPAGE
+    int madvise(void *address, size_t length, int advice) noexcept nogil
     ssize_t getrandom(void *data, size_t size, unsigned int flags) noexcept nogil

@@ -2,43 +2,72 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from cachecore_ext.storage.item cimport Item, item_key, item_meta, item_nkey, item_size
-from cachecore_ext.storage.lru cimport LruList, lru_id
-from cachecore_ext.storage.slabs cimport PAGE_SIZE, SlabClass, chunk_at, chunk_class
+from cachecore_ext.storage.lru cimport SEGMENTS, LruSegment, Segment, item_segment, lru_id
+from cachecore_ext.storage.slabs cimport PAGE_SIZE, SlabClass, chunk_at, chunk_page, page_chunk, page_class
 from cachecore_ext.storage.table cimport (
     SLOTS, Bucket, bucket_next, hash_tag, table_bucket, table_find_locked, table_stripe,
 )
 
 
+cdef set free_chunks(const Slabs *slabs, uint32_t page):
+    """The chunks in a page's list of freed ones."""
+    cdef uint32_t ref = slabs.page[page].free_head
+    cdef const Item *chunk
+    found = set()
+    while ref != 0:
+        assert ref not in found, f"page {page}: a free chunk twice"
+        found.add(ref)
+        chunk = <const Item *>chunk_at(slabs, ref)
+        assert chunk_page(slabs, chunk) == page, f"page {page}: a free chunk of another page"
+        assert item_meta(chunk) == 0, f"page {page}: a free chunk that looks like an item"
+        ref = chunk.next
+    return found
+
+
 cdef dict slabs_census(const Slabs *slabs):
     """For every class that owns a page: its chunks, and how many of them are free, fresh and used."""
     cdef const SlabClass *slab
+    cdef uint32_t cls, number, page
     cdef const Item *chunk
-    cdef uint32_t cls, ref
-    cdef uint64_t pages = 0
+    pool = set()
+    number = slabs.pool
+    while number != 0:
+        assert number not in pool and page_class(slabs, number - 1) == 0, "the pool"
+        pool.add(number)
+        number = slabs.page[number - 1].next
+    assert <uint32_t>len(pool) == slabs.pooled
     found = {}
     for cls in range(1, slabs.nclasses + 1):
         slab = &slabs.classes[cls]
-        free = set()
-        ref = slab.free_head
-        while ref != 0:
-            assert ref not in free, f"class {cls}: a free chunk twice"
-            free.add(ref)
-            chunk = <const Item *>chunk_at(slabs, ref)
-            assert chunk_class(slabs, chunk) == cls, f"class {cls}: a free chunk of another class"
-            assert item_meta(chunk) == 0, f"class {cls}: a free chunk that looks like an item"
-            ref = chunk.next
-        assert <uint64_t>len(free) == slab.free_count, f"class {cls}: {len(free)} free, counted {slab.free_count}"
+        free, fresh, pages = 0, 0, 0
+        listed = set()
+        number = slab.open
+        while number != 0:
+            assert number not in listed, f"class {cls}: a page twice"
+            listed.add(number)
+            number = slabs.page[number - 1].next
+        for page in range(slabs.pages):
+            if page_class(slabs, page) != cls:
+                continue
+            pages += 1
+            assert <uint32_t>len(free_chunks(slabs, page)) == slabs.page[page].free_count
+            for i in range(slab.per_page - slabs.page[page].fresh_left, slab.per_page):
+                chunk = <const Item *>page_chunk(slabs, page, slab.size, i)
+                assert item_meta(chunk) == 0, f"page {page}: a fresh chunk that looks like an item"
+            free += slabs.page[page].free_count
+            fresh += slabs.page[page].fresh_left
+            has_some = slabs.page[page].free_count + slabs.page[page].fresh_left > 0
+            assert (page + 1 in listed) == (has_some and not slabs.page[page].leaving), f"page {page}: open"
+        assert <uint64_t>(free + fresh) == slab.free_count, f"class {cls}: {free} + {fresh}, counted {slab.free_count}"
         assert slab.per_page * <uint64_t>slab.size <= PAGE_SIZE
-        assert slab.fresh_left <= (slab.per_page if slab.pages else 0)
-        pages += slab.pages
-        if slab.pages:
+        assert <uint64_t>pages == slab.pages, f"class {cls}: {slab.pages} pages, but {pages} say so"
+        if pages:
             found[cls] = {
-                "size": slab.size, "pages": slab.pages, "free": slab.free_count, "fresh": slab.fresh_left,
-                "used": slab.pages * slab.per_page - slab.free_count - slab.fresh_left,
+                "size": slab.size, "pages": pages, "free": free, "fresh": fresh,
+                "used": pages * slab.per_page - free - fresh,
             }
-            owned = sum([slabs.page_class[page] == cls for page in range(slabs.pages)])
-            assert owned == slab.pages, f"class {cls}: {slab.pages} pages, but {owned} say so"
-    assert pages == slabs.pages, f"{slabs.pages} pages handed out, {pages} owned"
+    owned = sum([of["pages"] for of in found.values()])
+    assert owned == slabs.owned and owned + len(pool) == slabs.pages, "pages are lost"
     return found
 
 
@@ -95,25 +124,32 @@ cdef dict table_census(Table *table, HashOf hash_of, const void *context):
     return {"items": items, "buckets": table.nbuckets, "overflow": overflow, "longest": longest}
 
 
-cdef list lru_census(Lru *lru, uint32_t cls):
-    """The references in a class's list, from head to tail; links, number and bytes agree."""
-    cdef LruList *lru_list = &lru.lists[cls]
-    cdef uint32_t ref = lru_list.head, before = 0
+cdef list segment_census(Lru *lru, uint32_t cls, Segment segment):
+    """The references in a segment, from head to tail; links, number and bytes agree."""
+    cdef LruSegment *of = &lru.classes[cls].segment[<int>segment]
+    cdef uint32_t ref = of.head, before = 0
     cdef uint64_t bytes_found = 0
     cdef Item *item
     found = []
+    where = f"class {cls} segment {<int>segment}"
     while ref != 0:
         item = <Item *>chunk_at(lru.slabs, ref)
-        assert <uint64_t>len(found) < lru_list.number, f"list {cls}: longer than its number {lru_list.number}"
-        assert item.prev == before, f"list {cls}: a link back that is not the way there"
-        assert item_nkey(item) != 0, f"list {cls}: a chunk that is no item"
-        assert lru_id(lru.slabs, item) == cls, f"list {cls}: an item of another class"
+        assert <uint64_t>len(found) < of.number, f"{where}: longer than its number {of.number}"
+        assert item.prev == before, f"{where}: a link back that is not the way there"
+        assert item_nkey(item) != 0, f"{where}: a chunk that is no item"
+        assert lru_id(lru.slabs, item) == cls, f"{where}: an item of another class"
+        assert item_segment(item) == segment, f"{where}: an item of another segment"
         bytes_found += item_size(item)
         found.append(ref)
         before = ref
         ref = item.next
-    assert lru_list.tail == before, f"list {cls}: the tail is not the last"
-    assert lru_list.number == <uint64_t>len(found), f"list {cls}: {len(found)} items, counted {lru_list.number}"
-    assert lru_list.bytes == bytes_found, f"list {cls}: {bytes_found} bytes, counted {lru_list.bytes}"
-    assert lru_list.lock.word == 0, f"list {cls}: locked"
+    assert of.tail == before, f"{where}: the tail is not the last"
+    assert of.number == <uint64_t>len(found), f"{where}: {len(found)} items, counted {of.number}"
+    assert of.bytes == bytes_found, f"{where}: {bytes_found} bytes, counted {of.bytes}"
     return found
+
+
+cdef list lru_census(Lru *lru, uint32_t cls):
+    """The references in each of a class's segments."""
+    assert lru.classes[cls].lock.word == 0, f"class {cls}: locked"
+    return [segment_census(lru, cls, <Segment>segment) for segment in range(<int>SEGMENTS)]

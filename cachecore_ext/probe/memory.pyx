@@ -9,15 +9,17 @@ from cachecore_ext.base.numbers cimport format_u64
 from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
 from cachecore_ext.probe.loops cimport cpu_ns
 from cachecore_ext.storage.item cimport (
-    ITEM_ACTIVE, ITEM_FETCHED, ITEM_HEADER, ITEM_REWRITTEN, Item, item_key, item_mark, item_meta, item_nkey,
-    item_set_time, item_size, item_time, item_unmark,
+    ITEM_ACTIVE, ITEM_FETCHED, ITEM_HEADER, ITEM_REWRITTEN, ITEM_UNLINKED, Item, item_key, item_mark, item_meta,
+    item_nkey, item_set_exptime, item_set_time, item_size, item_time, item_unmark,
 )
 from cachecore_ext.storage.lru cimport (
-    Lru as LruStruct, lru_defer_locked, lru_fetched, lru_init, lru_link, lru_resize, lru_unlink, lru_victim_locked,
+    SEGMENTS, Lru as LruStruct, lru_defer_locked, lru_fetched, lru_init, lru_juggle_locked, lru_link,
+    lru_replace_locked, lru_resize, lru_unlink, lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport (
-    Slabs as SlabsStruct, chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free, slabs_free,
-    slabs_init,
+    CHUNK_MAX, SlabSettings, Slabs as SlabsStruct, chunk_at, chunk_class, chunk_page, chunk_ref, page_class, slab_alloc,
+    slab_class_for, slab_free, slab_page_free, slab_page_leave, slab_page_move, slab_page_stay, slabs_free, slabs_init,
+    slabs_set_limit,
 )
 from cachecore_ext.storage.table cimport (
     Table as TableStruct, table_bytes, table_find_locked, table_free, table_grow, table_init, table_insert_locked,
@@ -31,9 +33,23 @@ cdef class Slabs:
     cdef SlabsStruct *slabs
 
     def __cinit__(self, uint64_t limit, double factor=0, uint32_t chunk_min=48, *, uint64_t table_cost=0,
-                  uint64_t initial_charge=0):
+                  uint64_t initial_charge=0, uint32_t chunk_max=CHUNK_MAX, tuple sizes=()):
+        cdef SlabSettings settings
+        cdef uint32_t[64] chosen
+        memset(&settings, 0, sizeof(SlabSettings))
+        settings.limit = limit
+        settings.factor = factor
+        settings.chunk_min = chunk_min
+        settings.chunk_max = chunk_max
+        settings.table_cost = table_cost
+        settings.initial_charge = initial_charge
+        if sizes:
+            settings.nsizes = len(sizes)
+            for i, size in enumerate(sizes):
+                chosen[<int>i] = size
+            settings.sizes = chosen
         self.slabs = <SlabsStruct *>calloc(1, sizeof(SlabsStruct))
-        if self.slabs == NULL or slabs_init(self.slabs, limit, factor, chunk_min, table_cost, initial_charge) != 0:
+        if self.slabs == NULL or slabs_init(self.slabs, &settings) != 0:
             raise MemoryError
 
     def __dealloc__(self):
@@ -75,6 +91,39 @@ cdef class Slabs:
     def sizes(self):
         """The chunk sizes, by class."""
         return {cls: self.slabs.classes[cls].size for cls in range(1, self.slabs.nclasses + 1)}
+
+    def page_of(self, uint32_t ref):
+        """The number of the page that a chunk lies in."""
+        return chunk_page(self.slabs, chunk_at(self.slabs, ref))
+
+    def page_class(self, uint32_t page):
+        """Whose page it is; 0: nobody's."""
+        return page_class(self.slabs, page)
+
+    def page_free(self, uint32_t page):
+        """How many of a page's chunks are in no use."""
+        return slab_page_free(self.slabs, page)
+
+    def leave(self, uint32_t page):
+        """Withdraw a page from its class."""
+        slab_page_leave(self.slabs, page)
+
+    def stay(self, uint32_t page):
+        """Take that back."""
+        slab_page_stay(self.slabs, page)
+
+    def move(self, uint32_t page, uint32_t cls):
+        """Give a page that left, and is empty, to another class, or the pool (0)."""
+        slab_page_move(self.slabs, page, cls)
+
+    def set_limit(self, uint64_t limit):
+        """Change the limit; False when that cannot be had."""
+        return bool(slabs_set_limit(self.slabs, limit))
+
+    @property
+    def pooled(self):
+        """Pages in the pool."""
+        return self.slabs.pooled
 
     @property
     def charged(self):
@@ -128,7 +177,7 @@ cdef class Table:
         self.hashing.chosen = chosen_hashes
         if getrandom(&self.hashing.key, sizeof(HashKey), 0) != sizeof(HashKey):
             raise MemoryError
-        if table_init(&self.table, slabs.slabs, stripes, max_items) != 0:
+        if table_init(&self.table, slabs.slabs, stripes, max_items, 2 * max_items) != 0:
             raise MemoryError
 
     def __dealloc__(self):
@@ -290,26 +339,36 @@ cdef class Table:
 
 
 cdef class Lru:
-    """The lists, over items that have a key and nothing else."""
+    """The LRU classes, over items that have a key and nothing else."""
 
     cdef readonly Slabs slabs
     cdef LruStruct lru
 
-    def __cinit__(self, Slabs slabs not None):
+    def __cinit__(self, Slabs slabs not None, *, bint segmented=True):
         self.slabs = slabs
         lru_init(&self.lru, slabs.slabs)
+        self.lru.tuning.segmented = segmented
 
     cdef Item *item(self, uint32_t ref):
         return <Item *>chunk_at(self.slabs.slabs, ref)
 
-    def link(self, uint32_t cls, uint32_t nkey=10, uint32_t now=100):
-        """A new item in a class's list; its reference, or None without a chunk."""
+    def tune(self, *, hot_pct=20, warm_pct=40, hot_factor=200, warm_factor=2000, temporary_ttl=0xFFFFFFFF):
+        """The tuning; the factors in thousandths."""
+        self.lru.tuning.hot_pct = hot_pct
+        self.lru.tuning.warm_pct = warm_pct
+        self.lru.tuning.hot_factor = hot_factor
+        self.lru.tuning.warm_factor = warm_factor
+        self.lru.tuning.temporary_ttl = temporary_ttl
+
+    def link(self, uint32_t cls, uint32_t nkey=10, uint32_t now=100, uint32_t exptime=0):
+        """A new item of a class; its reference, or None without a chunk."""
         cdef Item *item = <Item *>slab_alloc(self.slabs.slabs, cls)
         if item == NULL:
             return None
         memset(item, 0, ITEM_HEADER)
         item.meta = nkey
         item_set_time(item, now)
+        item_set_exptime(item, exptime)
         lru_link(&self.lru, item)
         return chunk_ref(self.slabs.slabs, item)
 
@@ -336,12 +395,26 @@ cdef class Lru:
 
     def victim(self, uint32_t cls):
         """Who should leave next, or None; it stays."""
-        cdef Item *item = lru_victim_locked(&self.lru, &self.lru.lists[cls])
+        cdef Item *item = lru_victim_locked(&self.lru, &self.lru.classes[cls])
         return None if item == NULL else chunk_ref(self.slabs.slabs, item)
 
     def defer(self, uint32_t cls, uint32_t ref):
-        """Send an item round again."""
-        lru_defer_locked(&self.lru, &self.lru.lists[cls], self.item(ref))
+        """Send an item to its segment's head."""
+        lru_defer_locked(&self.lru, &self.lru.classes[cls], self.item(ref))
+
+    def juggle(self, uint32_t cls, uint32_t now, uint32_t steps=1000):
+        """The maintenance's round; how many items it moved."""
+        return lru_juggle_locked(&self.lru, &self.lru.classes[cls], now, steps)
+
+    def replace(self, uint32_t cls, uint32_t ref):
+        """Let a copy in another chunk take an item's place; the copy's reference."""
+        cdef Item *copy = <Item *>slab_alloc(self.slabs.slabs, cls)
+        cdef Item *item = self.item(ref)
+        memcpy(copy, item, ITEM_HEADER)
+        lru_replace_locked(&self.lru, &self.lru.classes[cls], item, copy)
+        assert item.prev == <uint32_t>ITEM_UNLINKED
+        slab_free(self.slabs.slabs, item)
+        return chunk_ref(self.slabs.slabs, copy)
 
     def marks(self, uint32_t ref):
         """The marks that the policy looks at."""
@@ -354,9 +427,14 @@ cdef class Lru:
         return item_time(self.item(ref))
 
     def bytes(self, uint32_t cls):
-        """What a list's items ask for."""
-        return self.lru.lists[cls].bytes
+        """What a class's items ask for."""
+        return sum([self.lru.classes[cls].segment[i].bytes for i in range(<int>SEGMENTS)])
+
+    def moves(self, uint32_t cls):
+        """Moves so far: to COLD, to WARM, within a segment."""
+        lists = &self.lru.classes[cls]
+        return lists.moves_to_cold, lists.moves_to_warm, lists.moves_within_lru
 
     def check(self, uint32_t cls):
-        """The invariants of a list; its references, from head to tail."""
+        """The invariants of a class; the references in HOT, WARM, COLD and TEMP, from head to tail."""
         return lru_census(&self.lru, cls)

@@ -3,6 +3,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+import itertools
+
 from cachecore_ext.base.counters import Counter
 
 from cachecore_ext.base.clock cimport clock_advance, clock_expiry, clock_freeze, clock_now
@@ -19,12 +21,15 @@ from cachecore_ext.storage.item cimport (
     ITEM_STALE, ITEM_TOKEN, LARGE_MIN, Item, Piece, item_cas, item_exptime, item_flags, item_key, item_large, item_meta,
     item_nbytes, item_nkey, item_set_exptime, item_size, item_time, item_value,
 )
-from cachecore_ext.storage.slabs cimport PAGE_SIZE, TOP_PAGES, chunk_at, chunk_class
+from cachecore_ext.storage.lru cimport COLD, HOT, SEGMENTS, TEMP, WARM, LruClass
+from cachecore_ext.storage.maintenance cimport Maintenance, maintenance_free, maintenance_init, maintenance_step
+from cachecore_ext.storage.mover cimport mover_request
+from cachecore_ext.storage.slabs cimport CHUNK_MAX, PAGE_SIZE, TOP_PAGES, chunk_at, chunk_class
 from cachecore_ext.storage.store cimport (
     PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET, STORED, Context, Put, Store as StoreStruct,
     StoreSettings, StoreStatus, store_class, store_empty_locked, store_fetched_locked, store_find_locked,
     store_flush, store_free, store_hash, store_hold_locked, store_init, store_lock, store_put, store_release,
-    store_shown_cas, store_unlock,
+    store_set_limit, store_shown_cas, store_unlock,
 )
 from cachecore_ext.storage.table cimport table_bytes, table_find_locked
 
@@ -52,9 +57,12 @@ cdef class Store:
     cdef int next_held
     cdef uint64_t counted[COUNTERS]
     cdef uint64_t initial_charge
+    cdef Maintenance maintenance
+    cdef CounterSet maintenance_counters
+    cdef uint32_t never
 
     def __cinit__(self, *, uint64_t memory_limit=64 << 20, uint64_t item_size_max=1 << 20, double growth_factor=0,
-                  uint32_t chunk_min=48, uint32_t threads=4, bint evictions=True, bint use_cas=True):
+                  uint32_t chunk_min=48, uint32_t chunk_max=CHUNK_MAX, uint32_t threads=4, bint evictions=True, bint use_cas=True):
         cdef StoreSettings settings
         self.held = {}
         self.store = <StoreStruct *>calloc(1, sizeof(StoreStruct))
@@ -64,6 +72,9 @@ cdef class Store:
         settings.item_size_max = item_size_max
         settings.growth_factor = growth_factor
         settings.chunk_min = chunk_min
+        settings.chunk_max = chunk_max
+        settings.chunk_sizes = NULL
+        settings.hugepages = False
         settings.threads = threads
         settings.evictions = evictions
         settings.use_cas = use_cas
@@ -72,6 +83,7 @@ cdef class Store:
         self.initial_charge = self.store.slabs.charged
 
     def __dealloc__(self):
+        maintenance_free(&self.maintenance)
         if self.store != NULL:
             store_free(self.store)
             free(self.store)
@@ -285,14 +297,19 @@ cdef class Store:
         }
 
     def lists(self):
-        """The LRU lists' sums, by class, for those that ever had an item."""
+        """The LRU classes' sums, for those that ever had an item."""
+        cdef LruClass of
         found = {}
         for cls in range(1, self.store.slabs.nclasses + 1):
-            of = &self.store.lru.lists[<int>cls]
-            if of.number or of.evicted or of.reclaimed or of.outofmemory:
+            of = self.store.lru.classes[<int>cls]
+            number = sum([of.segment[i].number for i in range(<int>SEGMENTS)])
+            if number or of.evicted or of.reclaimed or of.outofmemory or of.crawler_reclaimed:
                 found[cls] = {
-                    "number": of.number, "bytes": of.bytes, "evicted": of.evicted, "reclaimed": of.reclaimed,
-                    "outofmemory": of.outofmemory, "reflocked": of.reflocked,
+                    "number": number, "bytes": sum([of.segment[i].bytes for i in range(<int>SEGMENTS)]),
+                    "hot": of.segment[<int>HOT].number, "warm": of.segment[<int>WARM].number,
+                    "cold": of.segment[<int>COLD].number, "temp": of.segment[<int>TEMP].number,
+                    "evicted": of.evicted, "reclaimed": of.reclaimed, "outofmemory": of.outofmemory,
+                    "reflocked": of.reflocked, "crawler_reclaimed": of.crawler_reclaimed,
                 }
         return found
 
@@ -305,7 +322,7 @@ cdef class Store:
         used = dict.fromkeys(classes, 0)
         items, size = 0, 0
         for cls in range(1, store.slabs.nclasses + 1):
-            for ref in lru_census(&store.lru, cls):
+            for ref in itertools.chain(*lru_census(&store.lru, cls)):
                 item = <Item *>chunk_at(&store.slabs, ref)
                 assert self.linked(item), "an item is in a list, but the table does not have it"
                 assert not item_meta(item) & ITEM_LARGE or item_large(item).refs == 1 + self.holds(item), "refs"
@@ -322,7 +339,7 @@ cdef class Store:
             assert of["used"] == used[cls], f"class {cls}: {of['used']} chunks in use, {used[cls]} in items"
         charged = sum([of["pages"] * (PAGE_SIZE + (PAGE_SIZE // of["size"]) * store.slabs.table_cost // 1024)
                        for of in classes.values()])
-        assert store.slabs.charged == self.initial_charge + charged
+        assert store.slabs.charged >= self.initial_charge + charged
         pages = len(classes) + TOP_PAGES - 1  # what may be beyond the limit
         assert store.slabs.charged <= max(store.slabs.limit, self.initial_charge) + pages * (PAGE_SIZE + PAGE_SIZE // 4)
         return table | {"bytes": size, "classes": classes}
@@ -347,6 +364,50 @@ cdef class Store:
             ref = piece.next
         assert size == (item_nbytes(item) if item_meta(item) & ITEM_CHAINED else 0), "the pieces' sizes"
         return 0
+
+    # ---- maintenance
+
+    def set_limit(self, uint64_t limit):
+        """Change the memory limit; False when so much cannot be had."""
+        return bool(store_set_limit(self.store, limit))
+
+    def tune(self, *, temporary_ttl=None, segmented=None):
+        """Change the LRU's tuning."""
+        if temporary_ttl is not None:
+            self.store.lru.tuning.temporary_ttl = temporary_ttl
+        if segmented is not None:
+            self.store.lru.tuning.segmented = segmented
+
+    def maintain(self, uint64_t steps=1):
+        """So many steps of the maintenance, at once, whatever it says about resting."""
+        cdef uint64_t i
+        if self.maintenance.context.store == NULL:
+            memset(&self.maintenance_counters, 0, sizeof(CounterSet))
+            if maintenance_init(&self.maintenance, self.store, &self.maintenance_counters, &self.never) != 0:
+                raise OSError("no descriptors left")
+        with nogil:
+            for i in range(steps):
+                self.maintenance.next_lru_us = 0
+                self.maintenance.balance.next_us = 0
+                maintenance_step(&self.maintenance)
+
+    def reassign(self, int64_t source, int64_t target):
+        """Ask for a page of a class to go to another; 0 if the mover takes it up."""
+        return <int>mover_request(&self.maintenance.mover, &self.store.slabs, source, target)
+
+    def mover(self):
+        """What the mover counted, and the last move's result: 0 none, 1 done, 2 given up."""
+        of = &self.maintenance.mover
+        return {
+            "moved": of.moved, "rescues": of.rescues, "chunk_rescues": of.chunk_rescues,
+            "inline_reclaim": of.inline_reclaim, "evictions": of.evictions, "busy_items": of.busy_items,
+            "busy_nomem": of.busy_nomem, "result": <int>of.result, "moving": bool(of.moving),
+        }
+
+    def automove(self, uint32_t mode):
+        """The automover's mode; 0 to keep it out of a test of the mover."""
+        self.maintenance.balance.mode = mode
+        self.store.always_wanting = mode == 2
 
     # ---- loops, for threads of the caller's
 

@@ -4,7 +4,7 @@ from libc.string cimport memmove, memset
 
 from cachecore_ext.base.clock cimport clock_expiry
 from cachecore_ext.base.counters cimport (
-    CLASS_DECR_HITS, CLASS_DELETE_HITS, CLASS_GET_HITS, CLASS_INCR_HITS, CLASS_TOUCH_HITS, CMD_FLUSH, DECR_MISSES,
+    CLASS_DECR_HITS, CLASS_DELETE_HITS, CLASS_INCR_HITS, CLASS_TOUCH_HITS, CMD_FLUSH, DECR_MISSES,
     DELETE_MISSES, GET_MISSES, INCR_MISSES, TOUCH_MISSES, count, count_class,
 )
 from cachecore_ext.protocol.reply cimport (
@@ -18,7 +18,7 @@ from cachecore_ext.protocol.session cimport BLOCKED, DONE
 from cachecore_ext.storage.item cimport Item, item_flags, item_nbytes, item_set_exptime
 from cachecore_ext.storage.store cimport (
     EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, NOT_STORED, PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET,
-    STORED, TOO_LARGE, Context, Store, store_class, store_delta_locked, store_fetched_locked, store_find_locked,
+    STORED, TOO_LARGE, Context, Store, store_class, store_count_hit, store_delta_locked, store_fetched_locked, store_find_locked,
     store_flush, store_hash, store_lock, store_prefetch_bucket, store_prefetch_item, store_shown_cas,
     store_unlink_locked, store_unlock,
 )
@@ -61,7 +61,10 @@ cdef inline void serve_key(Session *session, const Request *request, const Key *
     reply_upto(out, write_bytes(p, b"\r\n", 2))
     reply_value_locked(out, item)
     store_fetched_locked(&session.context, item)
-    count_class(session.context.counters, store_class(store, item), CLASS_TOUCH_HITS if touching else CLASS_GET_HITS)
+    if touching:
+        count_class(session.context.counters, store_class(store, item), CLASS_TOUCH_HITS)
+    else:
+        store_count_hit(&session.context, item)
     store_unlock(store, key.hash)
 
 

@@ -4,7 +4,7 @@ from libc.string cimport memset
 
 from cachecore_ext.base.clock cimport clock_expiry
 from cachecore_ext.base.counters cimport (
-    CLASS_DECR_HITS, CLASS_DELETE_HITS, CLASS_GET_HITS, CLASS_INCR_HITS, CLASS_TOUCH_HITS, CMD_META, DECR_MISSES,
+    CLASS_DECR_HITS, CLASS_DELETE_HITS, CLASS_INCR_HITS, CLASS_TOUCH_HITS, CMD_META, DECR_MISSES,
     DELETE_MISSES, GET_MISSES, INCR_MISSES, count, count_class,
 )
 from cachecore_ext.base.numbers cimport format_u64
@@ -18,7 +18,7 @@ from cachecore_ext.storage.item cimport (
 )
 from cachecore_ext.storage.store cimport (
     EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, NOT_STORED, PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET,
-    STORED, TOO_LARGE, Context, store_class, store_delta_locked, store_empty_locked, store_fetched_locked,
+    STORED, TOO_LARGE, Context, store_class, store_count_hit, store_delta_locked, store_empty_locked, store_fetched_locked,
     store_find_locked, store_create_locked, store_grow, store_lock, store_set_cas_locked, store_shown_cas,
     store_unlink_locked, store_unlock,
 )
@@ -174,10 +174,10 @@ cdef void meta_get(Session *session, const Request *request) noexcept nogil:
     cdef Item *item
     store_lock(context.store, request.hash)
     item = store_find_locked(context, request.hash, request.key, request.nkey)
-    if item != NULL:
-        count_class(
-            context.counters, store_class(context.store, item), CLASS_TOUCH_HITS if touching else CLASS_GET_HITS
-        )
+    if item != NULL and touching:
+        count_class(context.counters, store_class(context.store, item), CLASS_TOUCH_HITS)
+    elif item != NULL:
+        store_count_hit(context, item)
     else:
         count(context.counters, GET_MISSES)
         created = meta_has(&request.meta, c'N')

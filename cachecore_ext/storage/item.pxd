@@ -5,9 +5,10 @@
         | meta   | next | prev | time | exptime | cas        | large?  | flags? | key | value |
         +--------+------+------+------+---------+------------+---------+--------+-----+-------+
 
-    meta    bits 0-7 key length, 8-19 value length of a small item, 20-29 the ITEM_ marks below.
+    meta    bits 0-7 key length, 8-19 value length of a small item, 20-29 the ITEM_ marks below, 30-31 the LRU segment.
             A chunk that is no item has key length 0: meta 0 is a free chunk, CHAIN_META a piece of a chained value.
-    next    the neighbours in the LRU list, as chunk references (see slabs.pxd); 0 ends the list.
+    next    the neighbours in the LRU list, as chunk references (see slabs.pxd); 0 ends the list. prev says ITEM_UNLINKED
+            while the item is in no list.
     large?  only with ITEM_LARGE: value length, reference count, and the first piece of a chained value.
     flags?  only with ITEM_FLAGS: the client's flags, which most items leave at 0.
 
@@ -16,9 +17,10 @@ the item has one or not: an item that a touch makes longer may need a chunk of a
 of a full cache would evict most of them.
 
 Who protects what. Between its allocation and its linking an item belongs to the thread that asked for it. Once linked:
-the bucket's lock guards the value, cas, flags and exptime; the LRU list's lock guards next and prev; the marks in meta
-change by atomic operations, as the eviction looks at them under the list's lock alone; key, key length, ITEM_LARGE and
-ITEM_CHAINED never change. refs counts who may still read the value: the table, and every reply under way. A small item
+the bucket's lock guards the value, cas, flags and exptime; the lock of its LRU class guards next, prev and the segment;
+meta changes by atomic operations, as the eviction looks at its marks under the class's lock alone; key, key length,
+ITEM_LARGE and ITEM_CHAINED never change. Who walks a page (the crawler, the mover) looks at chunks that anybody may be
+writing: meta and prev are read and written atomically, and what they promise holds once the class's lock is held. refs counts who may still read the value: the table, and every reply under way. A small item
 has no count: its value is copied under the bucket's lock.
 """
 from libc.stdint cimport uint32_t, uint64_t
@@ -44,12 +46,13 @@ cdef struct Piece:
     uint32_t meta      # CHAIN_META
     uint32_t next      # reference of the next piece; 0 ends the chain
     uint32_t size      # bytes of the value in this piece
+    uint32_t owner     # reference of the item; atomic, as the page mover comes from the piece's side
 
 cdef enum:
     ITEM_HEADER = 28
     LARGE_HEADER = 12
     FLAGS_SIZE = 4
-    PIECE_HEADER = 12
+    PIECE_HEADER = 16
     # From this length on a value is sent from where it lies, under a reference; below, it is cheaper to copy it.
     LARGE_MIN = 4096
 
@@ -63,6 +66,10 @@ cdef enum:
     ITEM_TOKEN = 1 << 27      # somebody was told to recache it (meta protocol's W)
     ITEM_EXPLICIT = 1 << 28   # its cas was chosen by a client, so it says nothing about when it was stored
     ITEM_REWRITTEN = 1 << 29  # stored again in its old place: as good as new to the LRU, which clears this
+    SEGMENT_SHIFT = 30        # the LRU segment that it is in
+    SEGMENT_MASK = 0xC0000000
+
+    ITEM_UNLINKED = 0xFFFFFFFF  # in prev: in no list
 
     CHAIN_META = ITEM_LARGE | ITEM_CHAINED  # key length 0: no item
 
@@ -110,12 +117,12 @@ cdef inline void item_set_flags(Item *item, uint32_t flags) noexcept nogil:
 
 
 cdef inline uint64_t item_cas(const Item *item) noexcept nogil:
-    return item.cas[0] | (<uint64_t>item.cas[1] << 32)
+    return load_u32(&item.cas[0]) | (<uint64_t>load_u32(&item.cas[1]) << 32)
 
 
 cdef inline void item_set_cas(Item *item, uint64_t cas) noexcept nogil:
-    item.cas[0] = <uint32_t>cas
-    item.cas[1] = <uint32_t>(cas >> 32)
+    store_u32(&item.cas[0], <uint32_t>cas)
+    store_u32(&item.cas[1], <uint32_t>(cas >> 32))
 
 
 cdef inline uint32_t item_exptime(const Item *item) noexcept nogil:

@@ -1,63 +1,121 @@
-"""The order of eviction: a list per slab class, and the policy of what leaves it next.
+"""The order of eviction: four segments for every slab class, and the rules of what moves between them and what leaves.
 
-The policy is a clock over a list: an item enters at the head and leaves at the tail; a fetch only sets a mark (the
-second one ITEM_ACTIVE), and an item that comes to the tail with a mark loses it and goes round again. So a get writes
-no list, and an item that nobody fetched twice does not outlive those that are in use. A chained item is in the list of
-the largest class, where most of its memory is.
+    new items -> HOT --fetched twice--> WARM      TEMP: what ends soon anyway, where that is asked for
+                  |                     ^  |
+                  +------> COLD <-------|--+
+                            |  fetched  |
+                            +-----------+
+                            +-> evicted from its tail
+
+The rules are memcached's segmented LRU: an item enters at HOT's head. Where HOT or WARM have more than their share of
+the class's bytes, or hold what was not used for longer than COLD's oldest (times a factor), their tails move to COLD.
+COLD's tail is what is evicted. An item that was fetched twice since it came carries a mark (ITEM_ACTIVE); when it comes
+to a tail it goes to WARM's head instead, and loses the mark. So a get writes no list: the first look at the mark is at
+the tail, where memcached queues a move at the second fetch of a COLD item. An item that was stored again in its old
+place carries ITEM_REWRITTEN, and is treated as new at the tail.
+
+With one list (``flat``) everything is in COLD, and a mark earns a second round.
+
+A chained item is in the lists of the largest class, where most of its memory is.
 
 Everything the store knows of the policy are the functions below; another policy is another body for them.
-A list's lock guards the list, its sums, and next and prev of the items in it.
+A class's lock guards its segments, their sums, the segment that an item's meta names, and next and prev of its items.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
+from cachecore_ext.base.atomics cimport load_u32
 from cachecore_ext.base.counters cimport CLASSES
 from cachecore_ext.base.lock cimport Lock
 from cachecore_ext.storage.item cimport (
-    ITEM_ACTIVE, ITEM_CHAINED, ITEM_FETCHED, Item, item_accessed, item_mark, item_meta,
+    ITEM_ACTIVE, ITEM_CHAINED, ITEM_FETCHED, SEGMENT_SHIFT, Item, item_accessed, item_mark, item_meta,
 )
 from cachecore_ext.storage.slabs cimport Slabs, chunk_class
 
-cdef struct LruList:
-    Lock lock
+cdef enum Segment:
+    HOT, WARM, COLD, TEMP
+
+cdef enum:
+    SEGMENTS = 4
+    TEMP_OFF = 0xFFFFFFFF  # a temporary_ttl that no item has
+    FACTOR_ONE = 1000      # the factors are counted in thousandths
+
+cdef struct LruSegment:
     uint32_t head          # references; 0 when empty
     uint32_t tail
-    uint32_t evicted_time  # seconds since the last access of what was evicted last
     uint64_t number        # items
     uint64_t bytes         # that they ask for (item_size)
+
+cdef struct LruClass:
+    Lock lock
+    uint32_t evicted_time  # seconds since the last access of what was evicted last
+    LruSegment segment[SEGMENTS]
     # Since the start, all in items:
     uint64_t evicted
     uint64_t evicted_nonzero
     uint64_t evicted_unfetched
+    uint64_t evicted_active
     uint64_t expired_unfetched
     uint64_t reclaimed
     uint64_t outofmemory
     uint64_t reflocked
+    uint64_t direct_reclaims
+    uint64_t moves_to_cold
+    uint64_t moves_to_warm
+    uint64_t moves_within_lru
+    uint64_t crawler_reclaimed
+    uint64_t crawler_items_checked
     uint64_t pad[5]
+
+cdef struct LruTuning:
+    # All atomic: a command may change them at any time.
+    uint32_t segmented
+    uint32_t temporary_ttl    # seconds; items that end within it enter TEMP
+    uint32_t hot_pct          # of a class's bytes
+    uint32_t warm_pct
+    uint32_t hot_factor       # of COLD's age, in thousandths
+    uint32_t warm_factor
 
 cdef struct Lru:
     Slabs *slabs
-    LruList lists[CLASSES]
+    LruTuning tuning
+    uint64_t pad[4]
+    LruClass classes[CLASSES]
 
 cdef void lru_init(Lru *lru, Slabs *slabs) noexcept nogil
 cdef void lru_link(Lru *lru, Item *item) noexcept nogil
 cdef void lru_unlink(Lru *lru, Item *item) noexcept nogil
 cdef void lru_resize(Lru *lru, Item *item, size_t old_size, size_t new_size) noexcept nogil
-cdef Item *lru_before_locked(Lru *lru, const LruList *lru_list, const Item *item) noexcept nogil
-cdef Item *lru_victim_locked(Lru *lru, LruList *lru_list) noexcept nogil
-cdef void lru_unlink_locked(Lru *lru, LruList *lru_list, Item *item) noexcept nogil
-cdef void lru_defer_locked(Lru *lru, LruList *lru_list, Item *item) noexcept nogil
+cdef void lru_replace_locked(Lru *lru, LruClass *lists, Item *old, Item *item) noexcept nogil
+cdef void lru_unlink_locked(Lru *lru, LruClass *lists, Item *item) noexcept nogil
+cdef void lru_defer_locked(Lru *lru, LruClass *lists, Item *item) noexcept nogil
+cdef Item *lru_oldest_locked(Lru *lru, const LruClass *lists) noexcept nogil
+cdef Item *lru_victim_locked(Lru *lru, LruClass *lists) noexcept nogil
+cdef uint32_t lru_juggle_locked(Lru *lru, LruClass *lists, uint32_t now, uint32_t steps) noexcept nogil
+cdef Item *lru_before_locked(Lru *lru, const LruClass *lists, Segment segment, const Item *item) noexcept nogil
+cdef LruClass lru_look(Lru *lru, uint32_t cls) noexcept nogil
+cdef uint32_t lru_age(Lru *lru, uint32_t cls, Segment segment, uint32_t now) noexcept nogil
+cdef bint lru_is_temporary(const Lru *lru, uint32_t exptime, uint32_t now) noexcept nogil
 
 
 cdef inline uint32_t lru_id(const Slabs *slabs, const Item *item) noexcept nogil:
-    """The slab class whose list the item is in."""
+    """The slab class whose lists the item is in."""
     return slabs.nclasses if item_meta(item) & ITEM_CHAINED else chunk_class(slabs, item)
+
+
+cdef inline Segment item_segment(const Item *item) noexcept nogil:
+    return <Segment>(item_meta(item) >> SEGMENT_SHIFT)
+
+
+cdef inline bint lru_has_temporary(const Lru *lru) noexcept nogil:
+    """Whether there is a TEMP segment at all."""
+    return load_u32(&lru.tuning.temporary_ttl) != <uint32_t>TEMP_OFF
 
 
 cdef inline void lru_fetched(Item *item, uint32_t now) noexcept nogil:
     """A client fetched the item; the caller holds its bucket's lock.
 
     The first fetch marks it as fetched, the second as active and notes the time; after that nothing is written until
-    the clock has passed over it. These are memcached's rules, and clients see them in the meta flags h and l.
+    the item comes to a tail. These are memcached's rules, and clients see them in the meta flags h and l.
     """
     cdef uint32_t meta = item_meta(item)
     if meta & ITEM_ACTIVE:

@@ -1,11 +1,13 @@
-"""The lists, and the clock policy over them."""
-from libc.stdint cimport uint32_t
-from libc.string cimport memset
+"""The lists, and the policy over them."""
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
-from cachecore_ext.base.compiler cimport static_same
+from cachecore_ext.base.atomics cimport load_u32, store_u32, xor_u32
+from cachecore_ext.base.compiler cimport prefetch, static_same
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport (
-    ITEM_ACTIVE, ITEM_REWRITTEN, Item, item_meta, item_size, item_unmark,
+    ITEM_ACTIVE, ITEM_REWRITTEN, ITEM_UNLINKED, Item, item_age, item_exptime, item_meta, item_size, item_time,
+    item_unmark,
 )
 from cachecore_ext.storage.slabs cimport Slabs, chunk_at, chunk_ref
 
@@ -15,89 +17,267 @@ cdef enum:
 
 
 cdef void lru_init(Lru *lru, Slabs *slabs) noexcept nogil:
-    static_same(sizeof(LruList), 128)
+    """Empty lists, with memcached's tuning."""
+    static_same(sizeof(LruClass), 256)
     memset(lru, 0, sizeof(Lru))
     lru.slabs = slabs
+    lru.tuning.segmented = True
+    lru.tuning.temporary_ttl = TEMP_OFF
+    lru.tuning.hot_pct = 20
+    lru.tuning.warm_pct = 40
+    lru.tuning.hot_factor = FACTOR_ONE / 5
+    lru.tuning.warm_factor = FACTOR_ONE * 2
 
 
-cdef void push_head(Lru *lru, LruList *lru_list, Item *item) noexcept nogil:
+# ---- lists
+
+cdef void push_head(Lru *lru, LruSegment *segment, Item *item) noexcept nogil:
     cdef uint32_t ref = chunk_ref(lru.slabs, item)
-    item.prev = 0
-    item.next = lru_list.head
-    if lru_list.head != 0:
-        (<Item *>chunk_at(lru.slabs, lru_list.head)).prev = ref
+    store_u32(&item.prev, 0)
+    item.next = segment.head
+    if segment.head != 0:
+        store_u32(&(<Item *>chunk_at(lru.slabs, segment.head)).prev, ref)
     else:
-        lru_list.tail = ref
-    lru_list.head = ref
+        segment.tail = ref
+    segment.head = ref
 
 
-cdef void take_out(Lru *lru, LruList *lru_list, Item *item) noexcept nogil:
+cdef void take_out(Lru *lru, LruSegment *segment, Item *item) noexcept nogil:
     if item.prev != 0:
         (<Item *>chunk_at(lru.slabs, item.prev)).next = item.next
     else:
-        lru_list.head = item.next
+        segment.head = item.next
     if item.next != 0:
-        (<Item *>chunk_at(lru.slabs, item.next)).prev = item.prev
+        store_u32(&(<Item *>chunk_at(lru.slabs, item.next)).prev, item.prev)
     else:
-        lru_list.tail = item.prev
+        segment.tail = item.prev
+        if item.prev != 0:
+            prefetch(chunk_at(lru.slabs, item.prev))  # the next one to be looked at
 
+
+cdef void enter(Lru *lru, LruClass *lists, Item *item, Segment to, size_t size) noexcept nogil:
+    """Put an item at a segment's head, and note that in its meta."""
+    cdef LruSegment *segment = &lists.segment[<int>to]
+    xor_u32(&item.meta, (<uint32_t>item_segment(item) ^ <uint32_t>to) << SEGMENT_SHIFT)
+    push_head(lru, segment, item)
+    segment.number += 1
+    segment.bytes += size
+
+
+cdef void leave(Lru *lru, LruClass *lists, Item *item, size_t size) noexcept nogil:
+    cdef LruSegment *segment = &lists.segment[<int>item_segment(item)]
+    take_out(lru, segment, item)
+    segment.number -= 1
+    segment.bytes -= size
+
+
+cdef void move(Lru *lru, LruClass *lists, Item *item, Segment to) noexcept nogil:
+    cdef size_t size = item_size(item)
+    leave(lru, lists, item, size)
+    enter(lru, lists, item, to, size)
+
+
+cdef Item *tail_of(Lru *lru, const LruClass *lists, Segment segment) noexcept nogil:
+    """The segment's oldest item; NULL when it is empty."""
+    cdef uint32_t ref = lists.segment[<int>segment].tail
+    return <Item *>chunk_at(lru.slabs, ref) if ref != 0 else NULL
+
+
+# ---- where an item belongs
+
+cdef bint lru_is_temporary(const Lru *lru, uint32_t exptime, uint32_t now) noexcept nogil:
+    """Whether an item that ends at this tick (0: never) belongs to TEMP."""
+    cdef uint32_t ttl = load_u32(&lru.tuning.temporary_ttl)
+    return ttl != <uint32_t>TEMP_OFF and exptime != 0 and (exptime <= now or exptime - now <= ttl)
+
+
+cdef Segment segment_for_new(const Lru *lru, const Item *item) noexcept nogil:
+    if not load_u32(&lru.tuning.segmented):
+        return COLD
+    return TEMP if lru_is_temporary(lru, item_exptime(item), item_time(item)) else HOT
+
+
+cdef bint spare(Lru *lru, LruClass *lists, Item *item) noexcept nogil:
+    """Let an item at a tail that was used since it came live on, elsewhere. False for one that was not."""
+    cdef uint32_t marks = item_meta(item) & (ITEM_ACTIVE | ITEM_REWRITTEN)
+    cdef Segment segment_now = item_segment(item), to
+    if not marks:
+        return False
+    item_unmark(item, ITEM_ACTIVE | ITEM_REWRITTEN)
+    if marks & ITEM_REWRITTEN:
+        to = segment_for_new(lru, item)
+    else:
+        to = WARM if load_u32(&lru.tuning.segmented) else COLD
+    if to == WARM and segment_now != WARM:
+        lists.moves_to_warm += 1
+    else:
+        lists.moves_within_lru += 1
+    move(lru, lists, item, to)
+    return True
+
+
+cdef void to_cold(Lru *lru, LruClass *lists, Item *item) noexcept nogil:
+    if not spare(lru, lists, item):
+        move(lru, lists, item, COLD)
+        lists.moves_to_cold += 1
+
+
+cdef bint too_large(const Lru *lru, const LruClass *lists, Segment segment) noexcept nogil:
+    """Whether HOT or WARM have more than their share of the class's bytes."""
+    cdef uint32_t pct = load_u32(&lru.tuning.hot_pct if segment == HOT else &lru.tuning.warm_pct)
+    cdef uint64_t total = (
+        lists.segment[<int>HOT].bytes + lists.segment[<int>WARM].bytes + lists.segment[<int>COLD].bytes
+    )
+    return lists.segment[<int>segment].bytes * 100 > total * pct
+
+
+cdef void balance(Lru *lru, LruClass *lists) noexcept nogil:
+    """Keep HOT and WARM to their shares: at most one item of each moves for one that entered."""
+    if lists.segment[<int>HOT].tail != 0 and too_large(lru, lists, HOT):
+        to_cold(lru, lists, tail_of(lru, lists, HOT))
+    if lists.segment[<int>WARM].tail != 0 and too_large(lru, lists, WARM):
+        to_cold(lru, lists, tail_of(lru, lists, WARM))
+
+
+# ---- what the store does
 
 cdef void lru_link(Lru *lru, Item *item) noexcept nogil:
-    """A new item enters its list."""
-    cdef LruList *lru_list = &lru.lists[lru_id(lru.slabs, item)]
-    lock_acquire(&lru_list.lock)
-    push_head(lru, lru_list, item)
-    lru_list.number += 1
-    lru_list.bytes += item_size(item)
-    lock_release(&lru_list.lock)
+    """A new item enters. Its exptime and time are set."""
+    cdef LruClass *lists = &lru.classes[lru_id(lru.slabs, item)]
+    lock_acquire(&lists.lock)
+    enter(lru, lists, item, segment_for_new(lru, item), item_size(item))
+    if load_u32(&lru.tuning.segmented):
+        balance(lru, lists)
+    lock_release(&lists.lock)
 
 
 cdef void lru_unlink(Lru *lru, Item *item) noexcept nogil:
     """An item leaves its list for good."""
-    cdef LruList *lru_list = &lru.lists[lru_id(lru.slabs, item)]
-    lock_acquire(&lru_list.lock)
-    lru_unlink_locked(lru, lru_list, item)
-    lock_release(&lru_list.lock)
+    cdef LruClass *lists = &lru.classes[lru_id(lru.slabs, item)]
+    lock_acquire(&lists.lock)
+    lru_unlink_locked(lru, lists, item)
+    lock_release(&lists.lock)
 
 
-cdef void lru_unlink_locked(Lru *lru, LruList *lru_list, Item *item) noexcept nogil:
-    """lru_unlink for a caller who holds the list's lock."""
-    take_out(lru, lru_list, item)
-    lru_list.number -= 1
-    lru_list.bytes -= item_size(item)
+cdef void lru_unlink_locked(Lru *lru, LruClass *lists, Item *item) noexcept nogil:
+    """lru_unlink for a caller who holds the class's lock."""
+    leave(lru, lists, item, item_size(item))
+    store_u32(&item.prev, ITEM_UNLINKED)
+
+
+cdef void lru_replace_locked(Lru *lru, LruClass *lists, Item *old, Item *item) noexcept nogil:
+    """Let a copy of ``old``, in another chunk of the class, stand in its place. Copies next, prev and meta."""
+    cdef LruSegment *segment = &lists.segment[<int>item_segment(old)]
+    cdef uint32_t ref = chunk_ref(lru.slabs, item)
+    store_u32(&item.meta, item_meta(old))
+    item.next = old.next
+    store_u32(&item.prev, old.prev)
+    if item.prev != 0:
+        (<Item *>chunk_at(lru.slabs, item.prev)).next = ref
+    else:
+        segment.head = ref
+    if item.next != 0:
+        store_u32(&(<Item *>chunk_at(lru.slabs, item.next)).prev, ref)
+    else:
+        segment.tail = ref
+    store_u32(&old.prev, ITEM_UNLINKED)
 
 
 cdef void lru_resize(Lru *lru, Item *item, size_t old_size, size_t new_size) noexcept nogil:
     """A linked item's value changed its length in place."""
-    cdef LruList *lru_list = &lru.lists[lru_id(lru.slabs, item)]
-    lock_acquire(&lru_list.lock)
-    lru_list.bytes += new_size
-    lru_list.bytes -= old_size
-    lock_release(&lru_list.lock)
+    cdef LruClass *lists = &lru.classes[lru_id(lru.slabs, item)]
+    cdef LruSegment *segment
+    lock_acquire(&lists.lock)
+    segment = &lists.segment[<int>item_segment(item)]
+    segment.bytes += new_size
+    segment.bytes -= old_size
+    lock_release(&lists.lock)
 
 
-cdef Item *lru_victim_locked(Lru *lru, LruList *lru_list) noexcept nogil:
-    """Who should leave next, or NULL from an empty list. It stays linked: the caller unlinks it or defers it."""
-    cdef Item *item
+cdef Item *lru_oldest_locked(Lru *lru, const LruClass *lists) noexcept nogil:
+    """The tail to take from: COLD's; only without one another segment's. NULL when the class has no item."""
+    cdef Item *item = tail_of(lru, lists, COLD)
+    if item == NULL:
+        item = tail_of(lru, lists, HOT)
+    if item == NULL:
+        item = tail_of(lru, lists, WARM)
+    return item if item != NULL else tail_of(lru, lists, TEMP)
+
+
+cdef Item *lru_victim_locked(Lru *lru, LruClass *lists) noexcept nogil:
+    """Who should leave next; NULL when there is nobody. It stays linked: the caller unlinks it or defers it."""
+    cdef Item *item = lru_oldest_locked(lru, lists)
     cdef int i
     for i in range(ROUNDS_MAX):
-        if lru_list.tail == 0:
-            return NULL
-        item = <Item *>chunk_at(lru.slabs, lru_list.tail)
-        if not item_meta(item) & (ITEM_ACTIVE | ITEM_REWRITTEN):
+        if item == NULL or not spare(lru, lists, item):
             return item
-        item_unmark(item, ITEM_ACTIVE | ITEM_REWRITTEN)
-        lru_defer_locked(lru, lru_list, item)
-    return <Item *>chunk_at(lru.slabs, lru_list.tail)
+        item = lru_oldest_locked(lru, lists)
+    return item
 
 
-cdef Item *lru_before_locked(Lru *lru, const LruList *lru_list, const Item *item) noexcept nogil:
-    """The item before this one, counted from the tail; the tail itself for NULL; NULL at the head."""
-    cdef uint32_t ref = lru_list.tail if item == NULL else item.prev
+cdef Item *lru_before_locked(Lru *lru, const LruClass *lists, Segment segment, const Item *item) noexcept nogil:
+    """The item before this one, counted from the segment's tail; the tail itself for NULL; NULL at the head."""
+    cdef uint32_t ref = lists.segment[<int>segment].tail if item == NULL else item.prev
     return <Item *>chunk_at(lru.slabs, ref) if ref != 0 else NULL
 
 
-cdef void lru_defer_locked(Lru *lru, LruList *lru_list, Item *item) noexcept nogil:
-    """The item cannot or should not leave now: it goes round again."""
-    take_out(lru, lru_list, item)
-    push_head(lru, lru_list, item)
+cdef void lru_defer_locked(Lru *lru, LruClass *lists, Item *item) noexcept nogil:
+    """The item cannot leave now: it goes to its segment's head."""
+    move(lru, lists, item, item_segment(item))
+
+
+# ---- what the maintenance does
+
+cdef bint stays(const Lru *lru, const LruClass *lists, const Item *item, Segment segment, uint32_t now,
+                uint32_t cold_age) noexcept nogil:
+    """Whether the tail of HOT or WARM may stay: within the share, and not unused for too long."""
+    cdef uint32_t factor = load_u32(&lru.tuning.hot_factor if segment == HOT else &lru.tuning.warm_factor)
+    if not load_u32(&lru.tuning.segmented) or item_meta(item) & (ITEM_ACTIVE | ITEM_REWRITTEN):
+        return False
+    return not too_large(lru, lists, segment) and (
+        <uint64_t>item_age(item, now) * FACTOR_ONE <= <uint64_t>cold_age * factor
+    )
+
+
+cdef uint32_t lru_juggle_locked(Lru *lru, LruClass *lists, uint32_t now, uint32_t steps) noexcept nogil:
+    """Apply the rules to the tails, in at most so many moves; how many there were."""
+    cdef uint32_t done = 0
+    cdef Item *item = tail_of(lru, lists, COLD)
+    cdef uint32_t cold_age = item_age(item, now) if item != NULL else 0
+    cdef int segment
+    for segment in range(2):
+        item = tail_of(lru, lists, <Segment>segment)
+        while done < steps and item != NULL and not stays(lru, lists, item, <Segment>segment, now, cold_age):
+            to_cold(lru, lists, item)
+            item = tail_of(lru, lists, <Segment>segment)
+            done += 1
+    item = tail_of(lru, lists, COLD)
+    while done < steps and item != NULL and spare(lru, lists, item):
+        item = tail_of(lru, lists, COLD)
+        done += 1
+    return done
+
+
+# ---- looking in
+
+cdef LruClass lru_look(Lru *lru, uint32_t cls) noexcept nogil:
+    """A class's sums as they stand."""
+    cdef LruClass *lists = &lru.classes[cls]
+    cdef LruClass seen
+    lock_acquire(&lists.lock)
+    memcpy(&seen, lists, sizeof(LruClass))
+    lock_release(&lists.lock)
+    return seen
+
+
+cdef uint32_t lru_age(Lru *lru, uint32_t cls, Segment segment, uint32_t now) noexcept nogil:
+    """Seconds since the last access of a segment's oldest item; 0 when there is none."""
+    cdef LruClass *lists = &lru.classes[cls]
+    cdef Item *item
+    cdef uint32_t age = 0
+    lock_acquire(&lists.lock)
+    item = tail_of(lru, lists, segment)
+    if item != NULL:
+        age = item_age(item, now)
+    lock_release(&lists.lock)
+    return age

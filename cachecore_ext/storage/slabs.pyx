@@ -3,17 +3,16 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from cachecore_ext.base.atomics cimport store_u8
+from cachecore_ext.base.atomics cimport load_u64, store_u8, store_u32, store_u64
 from cachecore_ext.base.compiler cimport static_same
-from cachecore_ext.base.linux cimport (
-    MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap,
-)
+from cachecore_ext.base.linux cimport MADV_DONTNEED, MADV_HUGEPAGE, madvise
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
+from cachecore_ext.base.mapping cimport mapping_free, mapping_open, mapping_reserve
 from cachecore_ext.storage.item cimport ITEM_HEADER, Item
 
 cdef enum:
     # The default ladder: small items are most items, so the steps are finest where they are: one unit up to 160 bytes,
-    # an eighth up to 1 KiB, a quarter up to 16 KiB, a half beyond, and what is left of it to CHUNK_MAX.
+    # an eighth up to 1 KiB, a quarter up to 16 KiB, a half beyond, and what is left of it to the largest chunk.
     SINGLE_UNITS_MAX = 160
     EIGHTHS_MAX = 1024
     QUARTERS_MAX = 16 * 1024
@@ -22,15 +21,17 @@ cdef enum:
 
 
 cdef uint32_t align(const Slabs *slabs, uint64_t size) noexcept nogil:
-    cdef uint64_t unit = 1 << slabs.shift
+    cdef uint64_t unit = <uint64_t>1 << slabs.shift
     return <uint32_t>((size + unit - 1) & ~(unit - 1))
 
+
+# ---- classes
 
 cdef uint32_t next_size(const Slabs *slabs, uint32_t size, double factor) noexcept nogil:
     """The chunk size after ``size``. A ``factor`` of 0 asks for the default ladder."""
     if factor > 0:
-        if size * factor > CHUNK_MAX:  # also keeps the product within its integer
-            return CHUNK_MAX + 1
+        if size * factor > slabs.chunk_max:  # also keeps the product within its integer
+            return slabs.chunk_max + 1
         return align(slabs, max(<uint64_t>(size * factor), <uint64_t>size + 1))
     if size < SINGLE_UNITS_MAX:
         return align(slabs, size + 1)
@@ -41,60 +42,42 @@ cdef uint32_t next_size(const Slabs *slabs, uint32_t size, double factor) noexce
     return align(slabs, size + size / 2)
 
 
-cdef void cut_classes(Slabs *slabs, double factor, uint32_t chunk_min) noexcept nogil:
-    """Fill in the classes: rising sizes from the smallest item to CHUNK_MAX, at most 63."""
-    cdef uint32_t size = align(slabs, ITEM_HEADER + <uint64_t>max(chunk_min, COUNTED_BESIDE + 1) - COUNTED_BESIDE)
-    cdef uint32_t cls = 1, i
-    while cls < CLASSES - 1 and next_size(slabs, size, factor) <= CHUNK_MAX:
-        slabs.classes[cls].size = size
-        size = next_size(slabs, size, factor)
-        cls += 1
-    slabs.classes[cls].size = CHUNK_MAX
-    slabs.nclasses = cls
-    for i in range(1, cls + 1):
-        slabs.classes[i].per_page = PAGE_SIZE / slabs.classes[i].size
+cdef uint32_t add_class(Slabs *slabs, uint32_t cls, uint32_t size) noexcept nogil:
+    slabs.classes[cls].size = size
+    slabs.classes[cls].per_page = PAGE_SIZE / size
+    return cls + 1
+
+
+cdef uint32_t ladder(Slabs *slabs, const SlabSettings *settings) noexcept nogil:
+    """Classes of rising sizes from the smallest item on; the id of the one that follows."""
+    cdef uint32_t cls = 1
+    cdef uint32_t size = align(
+        slabs, ITEM_HEADER + <uint64_t>max(settings.chunk_min, COUNTED_BESIDE + 1) - COUNTED_BESIDE
+    )
+    while cls < CLASSES - 1 and next_size(slabs, size, settings.factor) <= slabs.chunk_max:
+        cls = add_class(slabs, cls, size)
+        size = next_size(slabs, size, settings.factor)
+    return cls
+
+
+cdef uint32_t chosen(Slabs *slabs, const SlabSettings *settings) noexcept nogil:
+    """Classes of the sizes that were asked for; the id of the one that follows."""
+    cdef uint32_t i, size, before = ITEM_HEADER, cls = 1
+    for i in range(settings.nsizes):
+        size = align(slabs, settings.sizes[i])
+        if size > before and size < slabs.chunk_max and cls < CLASSES - 1:
+            cls = add_class(slabs, cls, size)
+            before = size
+    return cls
+
+
+cdef void cut_classes(Slabs *slabs, const SlabSettings *settings) noexcept nogil:
+    """Fill in the classes: rising sizes, the last one chunk_max, at most 63."""
+    cdef uint32_t i
+    slabs.nclasses = ladder(slabs, settings) if settings.sizes == NULL else chosen(slabs, settings)
+    add_class(slabs, slabs.nclasses, slabs.chunk_max)
     for i in range(DIRECT_MAX / 4 + 1):
         slabs.direct[i] = <uint8_t>slab_class_search(slabs, <size_t>i * 4)
-
-
-cdef int slabs_init(Slabs *slabs, uint64_t limit, double factor, uint32_t chunk_min, uint64_t table_cost,
-                    uint64_t initial_charge) noexcept nogil:
-    """Reserve the region for ``limit`` bytes. 0, or -1 when the address space cannot be had.
-
-    ``initial_charge`` is what the hash table takes from the start, ``table_cost`` what 1024 chunks add to it.
-    """
-    cdef uint64_t pages
-    static_same(sizeof(SlabClass), 64)
-    memset(slabs, 0, sizeof(Slabs))
-    slabs.limit = limit
-    slabs.table_cost = table_cost
-    slabs.charged = initial_charge
-    pages = limit / PAGE_SIZE + CLASSES
-    slabs.region_size = pages * PAGE_SIZE
-    slabs.shift = 2
-    while (slabs.region_size >> slabs.shift) >= <uint64_t>0xFFFFFFFE:
-        slabs.shift += 1
-    cut_classes(slabs, factor, chunk_min)
-    slabs.page_class = <uint8_t *>calloc(pages, 1)
-    if slabs.page_class == NULL:
-        return -1
-    slabs.region = <char *>mmap(NULL, slabs.region_size, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-    if <void *>slabs.region == MAP_FAILED:
-        free(slabs.page_class)
-        slabs.page_class = NULL
-        slabs.region = NULL
-        return -1
-    slabs.base = slabs.region - (<uint64_t>1 << slabs.shift)
-    return 0
-
-
-cdef void slabs_free(Slabs *slabs) noexcept nogil:
-    if slabs.region != NULL:
-        munmap(slabs.region, slabs.region_size)
-    free(slabs.page_class)
-    slabs.region = NULL
-    slabs.page_class = NULL
 
 
 cdef uint32_t slab_class_search(const Slabs *slabs, size_t size) noexcept nogil:
@@ -111,56 +94,268 @@ cdef uint32_t slab_class_search(const Slabs *slabs, size_t size) noexcept nogil:
     return low
 
 
-cdef bint grow_locked(Slabs *slabs, uint32_t cls) noexcept nogil:
-    """Give a class whose page is used up its next one, if the limit allows."""
+# ---- the region
+
+cdef uint64_t pages_for(uint64_t limit) noexcept nogil:
+    """Pages that a limit can lead to: it, and a page a class beyond it."""
+    return limit / PAGE_SIZE + CLASSES
+
+
+cdef bint reserve_region(Slabs *slabs, uint64_t limit) noexcept nogil:
+    """Reserve as much as references reach, or, where so much cannot be had, as much as the limit needs."""
+    cdef uint64_t needed = pages_for(limit) * PAGE_SIZE, unit = 4
+    slabs.shift = 2
+    while needed / unit >= <uint64_t>0xFFFFFFFE:
+        slabs.shift += 1
+        unit *= 2
+    slabs.region_size = (unit << 32) - 2 * PAGE_SIZE
+    slabs.region = <char *>mapping_reserve(slabs.region_size)
+    if slabs.region == NULL:
+        slabs.region_size = needed
+        slabs.region = <char *>mapping_reserve(needed)
+    return slabs.region != NULL
+
+
+cdef int slabs_init(Slabs *slabs, const SlabSettings *settings) noexcept nogil:
+    """Set up a region without pages. 0, or -1 when the address space cannot be had."""
+    static_same(sizeof(SlabClass), 64)
+    memset(slabs, 0, sizeof(Slabs))
+    slabs.chunk_max = settings.chunk_max
+    slabs.table_cost = settings.table_cost
+    slabs.initial_charge = settings.initial_charge
+    slabs.charged = settings.initial_charge
+    if not reserve_region(slabs, settings.limit):
+        return -1
+    slabs.base = slabs.region - (<uint64_t>1 << slabs.shift)
+    cut_classes(slabs, settings)
+    slabs.page_class = <uint8_t *>calloc(slabs.region_size / PAGE_SIZE, 1)
+    slabs.page = <Page *>calloc(slabs.region_size / PAGE_SIZE, sizeof(Page))
+    if slabs.page_class == NULL or slabs.page == NULL or not slabs_set_limit(slabs, settings.limit):
+        slabs_free(slabs)
+        return -1
+    if settings.hugepages:
+        madvise(slabs.region, slabs.region_size, MADV_HUGEPAGE)  # where the kernel does not have them: as before
+    return 0
+
+
+cdef void slabs_free(Slabs *slabs) noexcept nogil:
+    mapping_free(slabs.region, slabs.region_size)
+    free(slabs.page_class)
+    free(slabs.page)
+    slabs.region = NULL
+    slabs.page_class = NULL
+    slabs.page = NULL
+
+
+cdef bint slabs_set_limit(Slabs *slabs, uint64_t limit) noexcept nogil:
+    """Change the limit; False, and nothing changed, when the region cannot hold so much.
+
+    A lower one takes no page away by itself: that is the mover's work.
+    """
+    cdef uint64_t wanted = pages_for(limit)
+    cdef bint opened
+    if wanted * PAGE_SIZE > slabs.region_size:
+        return False
+    lock_acquire(&slabs.page_lock)
+    opened = wanted <= slabs.pages_open or mapping_open(slabs.region, wanted * PAGE_SIZE)
+    if opened:
+        slabs.pages_open = max(slabs.pages_open, <uint32_t>wanted)
+        store_u64(&slabs.limit, limit)
+    lock_release(&slabs.page_lock)
+    return opened
+
+
+# ---- pages
+
+cdef void charge_page(Slabs *slabs, int by, uint32_t cls) noexcept nogil:
+    """Account for a page that a class gets (1) or loses (-1); page_lock."""
+    cdef uint64_t table = (slabs.classes[cls].per_page * slabs.table_cost) / 1024
+    slabs.owned += by
+    slabs.table_now += <uint64_t>by * table
+    slabs.table_peak = max(slabs.table_peak, slabs.table_now)
+    store_u64(&slabs.charged, slabs.initial_charge + <uint64_t>slabs.owned * PAGE_SIZE + slabs.table_peak)
+
+
+cdef bint may_grow(const Slabs *slabs, uint32_t cls) noexcept nogil:
+    """Whether a class may have a further page; page_lock."""
+    cdef const SlabClass *slab = &slabs.classes[cls]
+    cdef uint64_t table = slabs.table_now + (slab.per_page * slabs.table_cost) / 1024
+    cdef uint64_t charged = slabs.initial_charge + (<uint64_t>slabs.owned + 1) * PAGE_SIZE
+    if slabs.pool == 0 and slabs.pages == slabs.pages_open:
+        return False
+    return (
+        charged + max(table, slabs.table_peak) <= load_u64(&slabs.limit)
+        or slab.pages < (1 if cls != slabs.nclasses else TOP_PAGES)
+    )
+
+
+cdef uint32_t take_page(Slabs *slabs) noexcept nogil:
+    """A free page's number; there is one. page_lock."""
+    cdef uint32_t page
+    if slabs.pool != 0:
+        page = slabs.pool - 1
+        slabs.pool = slabs.page[page].next
+        slabs.pooled -= 1
+    else:
+        page = slabs.pages
+        store_u32(&slabs.pages, page + 1)
+    return page
+
+
+cdef void open_page(Slabs *slabs, SlabClass *slab, uint32_t page) noexcept nogil:
+    """Put a page in front of those that its class gives chunks from; the class's lock."""
+    slabs.page[page].prev = 0
+    slabs.page[page].next = slab.open
+    if slab.open != 0:
+        slabs.page[slab.open - 1].prev = page + 1
+    slab.open = page + 1
+
+
+cdef void close_page(Slabs *slabs, SlabClass *slab, uint32_t page) noexcept nogil:
+    """Take a page out of them."""
+    cdef Page *p = &slabs.page[page]
+    if p.prev != 0:
+        slabs.page[p.prev - 1].next = p.next
+    else:
+        slab.open = p.next
+    if p.next != 0:
+        slabs.page[p.next - 1].prev = p.prev
+
+
+cdef void adopt_page(Slabs *slabs, uint32_t cls, uint32_t page) noexcept nogil:
+    """Make a free page a class's; the class's lock."""
     cdef SlabClass *slab = &slabs.classes[cls]
-    cdef uint64_t cost = PAGE_SIZE + (slab.per_page * slabs.table_cost) / 1024
+    memset(&slabs.page[page], 0, sizeof(Page))
+    slabs.page[page].fresh_left = slab.per_page
+    store_u8(&slabs.page_class[page], <uint8_t>cls)
+    slab.pages += 1
+    slab.free_count += slab.per_page
+    open_page(slabs, slab, page)
+
+
+cdef bint grow_locked(Slabs *slabs, uint32_t cls) noexcept nogil:
+    """Give a class that has no chunk left a further page, if the limit allows."""
     cdef bint granted
     cdef uint32_t page = 0
     lock_acquire(&slabs.page_lock)
-    granted = slabs.charged + cost <= slabs.limit or slab.pages < (1 if cls != slabs.nclasses else TOP_PAGES)
-    granted = granted and (<uint64_t>slabs.pages + 1) * PAGE_SIZE <= slabs.region_size
+    granted = may_grow(slabs, cls)
     if granted:
-        page = slabs.pages
-        slabs.pages += 1
-        slabs.charged += cost
+        page = take_page(slabs)
+        charge_page(slabs, 1, cls)
     lock_release(&slabs.page_lock)
-    if not granted:
-        return False
-    store_u8(&slabs.page_class[page], <uint8_t>cls)
-    slab.fresh = slabs.region + <uint64_t>page * PAGE_SIZE
-    slab.fresh_left = slab.per_page
-    slab.pages += 1
-    return True
+    if granted:
+        adopt_page(slabs, cls, page)
+    return granted
 
+
+# ---- chunks
 
 cdef void *slab_alloc(Slabs *slabs, uint32_t cls) noexcept nogil:
     """A chunk of the class, or NULL when it has none left and may have no further page.
 
-    Freed chunks come first, the last freed before all: its lines are likely still in the cache.
+    A page's freed chunks come first, the last freed before all: its lines are likely still in the cache.
     """
     cdef SlabClass *slab = &slabs.classes[cls]
     cdef Item *chunk = NULL
+    cdef Page *page
     lock_acquire(&slab.lock)
-    if slab.free_head != 0:
-        chunk = <Item *>chunk_at(slabs, slab.free_head)
-        slab.free_head = chunk.next
+    if slab.open != 0 or grow_locked(slabs, cls):
+        page = &slabs.page[slab.open - 1]
+        if page.free_head != 0:
+            chunk = <Item *>chunk_at(slabs, page.free_head)
+            page.free_head = chunk.next
+            page.free_count -= 1
+        else:
+            chunk = <Item *>page_chunk(slabs, slab.open - 1, slab.size, slab.per_page - page.fresh_left)
+            page.fresh_left -= 1
         slab.free_count -= 1
-    elif slab.fresh_left > 0 or grow_locked(slabs, cls):
-        chunk = <Item *>slab.fresh
-        slab.fresh += slab.size
-        slab.fresh_left -= 1
+        if page.free_head == 0 and page.fresh_left == 0:
+            close_page(slabs, slab, slab.open - 1)
     lock_release(&slab.lock)
     return chunk
 
 
 cdef void slab_free(Slabs *slabs, void *chunk) noexcept nogil:
-    """Give a chunk back to its class, which its page knows."""
-    cdef SlabClass *slab = &slabs.classes[chunk_class(slabs, chunk)]
+    """Give a chunk back to its page."""
+    cdef uint32_t number = chunk_page(slabs, chunk)
+    cdef Page *page = &slabs.page[number]
+    cdef SlabClass *slab = &slabs.classes[page_class(slabs, number)]
     cdef Item *freed = <Item *>chunk
     lock_acquire(&slab.lock)
-    freed.meta = 0
-    freed.next = slab.free_head
-    slab.free_head = chunk_ref(slabs, chunk)
+    if page.free_head == 0 and page.fresh_left == 0 and not page.leaving:
+        open_page(slabs, slab, number)
+    store_u32(&freed.meta, 0)
+    freed.next = page.free_head
+    page.free_head = chunk_ref(slabs, chunk)
+    page.free_count += 1
     slab.free_count += 1
     lock_release(&slab.lock)
+
+
+cdef void slab_look(Slabs *slabs, uint32_t cls, uint64_t *pages, uint64_t *free_chunks) noexcept nogil:
+    """How many pages a class has, and how many chunks in no use."""
+    cdef SlabClass *slab = &slabs.classes[cls]
+    lock_acquire(&slab.lock)
+    pages[0] = slab.pages
+    free_chunks[0] = slab.free_count
+    lock_release(&slab.lock)
+
+
+# ---- moving pages: for one thread
+
+cdef void slab_page_leave(Slabs *slabs, uint32_t page) noexcept nogil:
+    """Withdraw a page from its class: it gives out no chunk from here on."""
+    cdef SlabClass *slab = &slabs.classes[page_class(slabs, page)]
+    cdef Page *p = &slabs.page[page]
+    lock_acquire(&slab.lock)
+    if p.free_head != 0 or p.fresh_left != 0:
+        close_page(slabs, slab, page)
+    p.leaving = True
+    lock_release(&slab.lock)
+
+
+cdef void slab_page_stay(Slabs *slabs, uint32_t page) noexcept nogil:
+    """Let a page that was leaving give out chunks again."""
+    cdef SlabClass *slab = &slabs.classes[page_class(slabs, page)]
+    cdef Page *p = &slabs.page[page]
+    lock_acquire(&slab.lock)
+    p.leaving = False
+    if p.free_head != 0 or p.fresh_left != 0:
+        open_page(slabs, slab, page)
+    lock_release(&slab.lock)
+
+
+cdef uint32_t slab_page_free(Slabs *slabs, uint32_t page) noexcept nogil:
+    """How many chunks of a page are in no use; the page has a class."""
+    cdef SlabClass *slab = &slabs.classes[page_class(slabs, page)]
+    cdef uint32_t chunks
+    lock_acquire(&slab.lock)
+    chunks = slabs.page[page].free_count + slabs.page[page].fresh_left
+    lock_release(&slab.lock)
+    return chunks
+
+
+cdef void slab_page_move(Slabs *slabs, uint32_t page, uint32_t cls) noexcept nogil:
+    """Make a leaving page that is empty the class's, or the pool's (0)."""
+    cdef uint32_t old = page_class(slabs, page)
+    cdef SlabClass *slab = &slabs.classes[old]
+    lock_acquire(&slab.lock)
+    slab.pages -= 1
+    slab.free_count -= slab.per_page
+    store_u8(&slabs.page_class[page], 0)
+    lock_release(&slab.lock)
+    madvise(page_chunk(slabs, page, 0, 0), PAGE_SIZE, MADV_DONTNEED)  # no memory until its next use, and all zero then
+    if cls != 0:
+        lock_acquire(&slabs.classes[cls].lock)
+    lock_acquire(&slabs.page_lock)
+    charge_page(slabs, -1, old)
+    if cls != 0:
+        charge_page(slabs, 1, cls)
+    else:
+        slabs.page[page].next = slabs.pool
+        slabs.pool = page + 1
+        slabs.pooled += 1
+    lock_release(&slabs.page_lock)
+    if cls != 0:
+        adopt_page(slabs, cls, page)
+        lock_release(&slabs.classes[cls].lock)

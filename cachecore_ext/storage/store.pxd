@@ -7,13 +7,13 @@ An item that a reply still sends from its place is held by store_hold_locked and
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from cachecore_ext.base.atomics cimport add_u64, load_u32, load_u64
+from cachecore_ext.base.atomics cimport add_u64
 from cachecore_ext.base.clock cimport Clock
-from cachecore_ext.base.counters cimport CounterSet
+from cachecore_ext.base.counters cimport CLASS_HITS_TO_HOT, ClassCounter, CounterSet, count_class
 from cachecore_ext.base.hashing cimport HashKey, hash_bytes
-from cachecore_ext.base.lock cimport Lock
-from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, Piece, item_cas, item_exptime, item_meta, item_time
-from cachecore_ext.storage.lru cimport Lru, lru_fetched, lru_id
+from cachecore_ext.storage.flush cimport Flush, flush_suspects
+from cachecore_ext.storage.item cimport Item, Piece, item_cas, item_exptime
+from cachecore_ext.storage.lru cimport Lru, LruClass, item_segment, lru_fetched, lru_id
 from cachecore_ext.storage.slabs cimport Slabs
 from cachecore_ext.storage.table cimport (
     Table, table_find_locked, table_lock, table_prefetch_bucket, table_prefetch_item, table_unlock,
@@ -30,7 +30,11 @@ cdef struct StoreSettings:
     uint64_t item_size_max   # bytes, as memcached counts an item
     double growth_factor     # of the chunk sizes; 0: the default ladder
     uint32_t chunk_min       # bytes for key, value and flags in the smallest class
+    uint32_t chunk_max       # the largest chunk; larger items are chained
+    const uint32_t *chunk_sizes  # the chunk sizes wanted; NULL: by factor or ladder
+    uint32_t nchunk_sizes
     uint32_t threads         # how many will work on the store at once
+    bint hugepages           # ask the kernel for large pages
     bint evictions           # False: a full cache refuses
     bint use_cas             # False: no cas is shown, none ever matches
 
@@ -40,16 +44,12 @@ cdef struct Store:
     bint evictions           # set once, like the next two
     bint use_cas
     uint64_t item_size_max
-    # What was flushed. flush_lock to change them; read at every lookup.
-    uint64_t flush_cas       # items with a cas up to this one are gone (those with ITEM_EXPLICIT go by explicit_gone)
-    uint32_t flush_horizon   # items with a time up to this one may be gone; 0: none
-    uint32_t flush_fired     # ... are gone: the last delayed flush that was due
-    uint32_t flush_pending   # ... will be gone at this tick: a delayed flush; 0: none
-    uint32_t explicit_gone   # items with ITEM_EXPLICIT and a time up to this one are gone
-    uint32_t explicit_stamp  # the least time that such an item gets: later than explicit_gone
-    uint32_t flush_shown     # for ``stats settings``
-    Lock flush_lock
+    Flush flush
     Clock clock
+    # For the maintenance: a class that wants a page, which it found no memory for; 0: none. Atomic; alarm is set once.
+    uint32_t wanting
+    uint32_t always_wanting  # every eviction is such a case (automove 2); atomic
+    int alarm                # an eventfd that is written when ``wanting`` is set, or -1
     uint64_t pad[8]
     uint64_t cas             # the last one given out; atomic, on a line of its own
     uint64_t pad_behind[8]
@@ -84,8 +84,14 @@ cdef struct ValueCursor:
     size_t left              # bytes in this stretch from here on
     uint32_t next            # reference of the piece after it; 0: none
 
+cdef enum Evicted:
+    EVICTED
+    ALL_IN_USE      # the candidates were; they went to the head, so other ones may not be
+    NOTHING_THERE   # or nothing that may go
+
 cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil
 cdef void store_free(Store *store) noexcept nogil
+cdef bint store_set_limit(Store *store, uint64_t limit) noexcept nogil
 
 cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *key, uint32_t nkey,
                            char *value, uint32_t nbytes) noexcept nogil
@@ -107,6 +113,13 @@ cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, b
 cdef void store_set_cas_locked(Context *context, Item *item, uint64_t explicit_cas) noexcept nogil
 cdef void store_grow(Context *context, uint64_t h) noexcept nogil
 cdef void store_flush(Context *context, int64_t delay) noexcept nogil
+
+# For the maintenance, which comes from the chunks' side: see item.pxd.
+cdef bint store_is_dead(const Store *store, const Item *item, uint32_t now) noexcept nogil
+cdef bint store_try_lock_linked(Store *store, LruClass *lists, const Item *item, uint64_t *h) noexcept nogil
+cdef bint store_try_take_locked(Context *context, LruClass *lists, Item *item, bint dead_only,
+                                uint64_t *reclaimed) noexcept nogil
+cdef Evicted store_evict(Context *context, uint32_t cls) noexcept nogil
 
 cdef void cursor_open(const Store *store, const Item *item, ValueCursor *cursor) noexcept nogil
 cdef void cursor_skip(const Store *store, ValueCursor *cursor, size_t n) noexcept nogil
@@ -136,12 +149,7 @@ cdef inline void store_unlock(Store *store, uint64_t h) noexcept nogil:
 cdef inline bint store_suspect(const Store *store, const Item *item, uint32_t now) noexcept nogil:
     """Whether an item may have expired or been flushed: false for nearly all, at the price of three comparisons."""
     cdef uint32_t exptime = item_exptime(item)
-    return (
-        (exptime != 0 and exptime <= now)
-        or item_cas(item) <= load_u64(&store.flush_cas)
-        or item_time(item) <= load_u32(&store.flush_horizon)
-        or item_meta(item) & ITEM_EXPLICIT != 0
-    )
+    return (exptime != 0 and exptime <= now) or flush_suspects(&store.flush, item)
 
 
 cdef inline Item *store_find_locked(Context *context, uint64_t h, const char *key, uint32_t nkey) noexcept nogil:
@@ -155,6 +163,13 @@ cdef inline Item *store_find_locked(Context *context, uint64_t h, const char *ke
 cdef inline void store_fetched_locked(Context *context, Item *item) noexcept nogil:
     """A client fetched the item."""
     lru_fetched(item, context.now)
+
+
+cdef inline void store_count_hit(Context *context, const Item *item) noexcept nogil:
+    """Count a get's hit, for the item's class and segment."""
+    count_class(
+        context.counters, lru_id(&context.store.slabs, item), <ClassCounter>(CLASS_HITS_TO_HOT + item_segment(item))
+    )
 
 
 cdef inline uint64_t store_shown_cas(const Store *store, const Item *item) noexcept nogil:

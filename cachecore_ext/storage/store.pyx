@@ -3,33 +3,36 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from cachecore_ext.base.atomics cimport (
-    add_u32, drop_u32, load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32,
+    add_u32, drop_u32, load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32, swap_u32,
 )
 from cachecore_ext.base.clock cimport clock_expiry, clock_init
 from cachecore_ext.base.compiler cimport likely, static_same
 from cachecore_ext.base.counters cimport (
-    CAS_MISSES, CLASS_CAS_BADVAL, CLASS_CAS_HITS, CLASS_CMD_SET, GET_EXPIRED, GET_FLUSHED, TOTAL_ITEMS, count,
+    CAS_MISSES, CLASSES, CLASS_CAS_BADVAL, CLASS_CAS_HITS, CLASS_CMD_SET, GET_EXPIRED, GET_FLUSHED, TOTAL_ITEMS, count,
     count_class,
 )
-from cachecore_ext.base.linux cimport getrandom
+from cachecore_ext.base.linux cimport getrandom, write
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
+from cachecore_ext.storage.flush cimport flush_at, flush_now, item_flushed
 from cachecore_ext.storage.item cimport (
-    CHAIN_META, FLAGS_SIZE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_HEADER, ITEM_LARGE,
-    ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, LARGE_HEADER, LARGE_MIN, PIECE_HEADER, Item, ItemLarge, Piece, item_accessed, item_age, item_cas,
-    item_exptime, item_flags, item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey, item_set_cas,
-    item_set_exptime, item_set_flags, item_set_time, item_size, item_time, item_unmark, item_value, meta_key_offset,
+    CHAIN_META, FLAGS_SIZE, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS,
+    ITEM_HEADER, ITEM_LARGE, ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, ITEM_UNLINKED, LARGE_HEADER, LARGE_MIN,
+    PIECE_HEADER, SEGMENT_MASK, Item, ItemLarge, Piece, item_accessed, item_age, item_cas, item_exptime, item_flags,
+    item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey, item_set_cas, item_set_exptime,
+    item_set_flags, item_set_time, item_size, item_time, item_unmark, item_value, meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport (
-    LruList, lru_before_locked, lru_defer_locked, lru_init, lru_link, lru_resize, lru_unlink, lru_unlink_locked,
-    lru_victim_locked,
+    SEGMENTS, TEMP, Segment, item_segment, lru_before_locked, lru_defer_locked, lru_has_temporary,
+    lru_init, lru_is_temporary, lru_link, lru_resize, lru_unlink, lru_unlink_locked, lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport (
-    CHUNK_MAX, chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free, slabs_free, slabs_init,
+    PAGE_SIZE, SlabSettings, chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free, slabs_free, slabs_init,
+    slabs_set_limit,
 )
 from cachecore_ext.storage.table cimport (
     LOAD, Bucket, table_free, table_grow, table_init, table_initial_bytes, table_insert_locked, table_is_full,
-    table_remove_locked, table_replace_locked, table_try_lock, table_unlock,
+    table_open, table_remove_locked, table_replace_locked, table_try_lock, table_unlock,
 )
 
 cdef enum:
@@ -46,19 +49,19 @@ cdef enum:
     COUNTED_CAS = 8
 
 
-cdef enum Evicted:
-    EVICTED
-    ALL_IN_USE      # the candidates were; they went to the head, so other ones may not be
-    NOTHING_THERE   # or nothing that may go
-
-
 cdef uint64_t hash_of_item(const void *hash_key, const Item *item) noexcept nogil:
     return hash_bytes(<const HashKey *>hash_key, item_key(item), item_nkey(item))
+
+
+cdef uint64_t max_items(const Store *store, uint64_t limit) noexcept nogil:
+    """How many items the slabs can hold at most, a page of each class beyond the limit counted."""
+    return (limit / PAGE_SIZE + CLASSES) * store.slabs.classes[1].per_page
 
 
 cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil:
     """Set up an empty store. 0, or -1 without the memory or the random bytes."""
     cdef uint64_t stripes = STRIPES_MIN, wanted = <uint64_t>settings.threads * STRIPES_PER_THREAD
+    cdef SlabSettings slabs
     static_same(sizeof(Item), ITEM_HEADER)
     static_same(sizeof(ItemLarge), LARGE_HEADER)
     static_same(sizeof(Piece), PIECE_HEADER)
@@ -69,13 +72,23 @@ cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil:
     store.use_cas = settings.use_cas
     store.item_size_max = settings.item_size_max
     store.cas = FIRST_CAS
+    store.alarm = -1
     clock_init(&store.clock)
     if getrandom(&store.hash_key, sizeof(HashKey), 0) != sizeof(HashKey):
         return -1
-    if slabs_init(&store.slabs, settings.memory_limit, settings.growth_factor, settings.chunk_min,
-                  sizeof(Bucket) * 1024 * TABLE_SLACK / 100 / LOAD, table_initial_bytes(stripes)) != 0:
+    slabs.limit = settings.memory_limit
+    slabs.factor = settings.growth_factor
+    slabs.chunk_min = settings.chunk_min
+    slabs.chunk_max = settings.chunk_max
+    slabs.sizes = settings.chunk_sizes
+    slabs.nsizes = settings.nchunk_sizes
+    slabs.table_cost = sizeof(Bucket) * 1024 * TABLE_SLACK / 100 / LOAD
+    slabs.initial_charge = table_initial_bytes(stripes)
+    slabs.hugepages = settings.hugepages
+    if slabs_init(&store.slabs, &slabs) != 0:
         return -1
-    if table_init(&store.table, &store.slabs, stripes, store.slabs.region_size / store.slabs.classes[1].size) != 0:
+    if table_init(&store.table, &store.slabs, stripes, max_items(store, settings.memory_limit),
+                  store.slabs.region_size / store.slabs.classes[1].size) != 0:
         slabs_free(&store.slabs)
         return -1
     lru_init(&store.lru, &store.slabs)
@@ -85,6 +98,11 @@ cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil:
 cdef void store_free(Store *store) noexcept nogil:
     table_free(&store.table)
     slabs_free(&store.slabs)
+
+
+cdef bint store_set_limit(Store *store, uint64_t limit) noexcept nogil:
+    """Change the memory limit; False, and nothing changed, when so much cannot be had."""
+    return table_open(&store.table, max_items(store, limit)) and slabs_set_limit(&store.slabs, limit)
 
 
 # ---- a value's bytes
@@ -128,18 +146,6 @@ cdef void cursor_copy(const Store *store, ValueCursor *target, ValueCursor *sour
 
 # ---- chunks
 
-cdef bint item_flushed(const Store *store, const Item *item, uint32_t now) noexcept nogil:
-    cdef uint32_t pending = load_u32(&store.flush_pending)
-    if item_meta(item) & ITEM_EXPLICIT:
-        if item_time(item) <= load_u32(&store.explicit_gone):
-            return True
-    elif item_cas(item) <= load_u64(&store.flush_cas):
-        return True
-    return item_time(item) <= load_u32(&store.flush_fired) or (
-        pending != 0 and pending <= now and item_time(item) <= pending
-    )
-
-
 cdef bint item_expired(const Item *item, uint32_t now) noexcept nogil:
     cdef uint32_t exptime = item_exptime(item)
     return exptime != 0 and exptime <= now
@@ -169,110 +175,167 @@ cdef void store_release(Store *store, Item *item) noexcept nogil:
         item_free(store, item)
 
 
-cdef void count_eviction(LruList *lru_list, const Item *item, bint dead, uint32_t now) noexcept nogil:
+cdef void count_eviction(LruClass *lists, const Item *item, bint dead, uint64_t *reclaimed, uint32_t now) noexcept nogil:
     cdef uint32_t meta = item_meta(item)
     if dead:
-        lru_list.reclaimed += 1
+        reclaimed[0] += 1
         if not meta & ITEM_FETCHED:
-            lru_list.expired_unfetched += 1
+            lists.expired_unfetched += 1
         return
-    lru_list.evicted += 1
-    lru_list.evicted_time = item_age(item, now)
+    lists.evicted += 1
+    lists.evicted_time = item_age(item, now)
     if item_exptime(item) != 0:
-        lru_list.evicted_nonzero += 1
+        lists.evicted_nonzero += 1
+    if meta & ITEM_ACTIVE:
+        lists.evicted_active += 1
     if not meta & ITEM_FETCHED:
-        lru_list.evicted_unfetched += 1
+        lists.evicted_unfetched += 1
 
 
-cdef bint try_evict_locked(Context *context, LruList *lru_list, Item *item) noexcept nogil:
-    """Evict this item unless it is in use; the caller holds the list's lock. Comes from the other side of the lock
-    order, so it only tries the bucket's lock."""
-    cdef Store *store = context.store
-    cdef uint64_t h = hash_of_item(&store.hash_key, item)
-    cdef bint dead, gone = False
-    if not table_try_lock(&store.table, h):
+cdef bint store_is_dead(const Store *store, const Item *item, uint32_t now) noexcept nogil:
+    """Whether an item has expired or was flushed."""
+    return item_expired(item, now) or item_flushed(&store.flush, item, now)
+
+
+cdef bint store_try_lock_linked(Store *store, LruClass *lists, const Item *item, uint64_t *h) noexcept nogil:
+    """Lock the bucket of a chunk that looks like an item; the caller holds the lock of its LRU class.
+
+    False when it is no item, in no list, or in use at the moment. This comes from the other side of the lock order, so
+    it only tries. With the lock the item stays where it is, and what it is.
+    """
+    if (
+        item_nkey(item) == 0
+        or load_u32(&item.prev) == <uint32_t>ITEM_UNLINKED
+        or &store.lru.classes[lru_id(&store.slabs, item)] != lists
+    ):
         return False
-    dead = item_expired(item, context.now) or item_flushed(store, item, context.now)
-    if (dead or store.evictions) and not (
+    h[0] = hash_of_item(&store.hash_key, item)
+    return table_try_lock(&store.table, h[0])
+
+
+cdef bint store_try_take_locked(Context *context, LruClass *lists, Item *item, bint dead_only,
+                                uint64_t *reclaimed) noexcept nogil:
+    """Unlink an item unless it is in use, or lives and only the dead may be taken; the caller holds the lock of its LRU
+    class, and gives the item to store_release once that is released. ``reclaimed`` counts the dead."""
+    cdef Store *store = context.store
+    cdef uint64_t h = 0
+    cdef bint dead, gone = False
+    if not store_try_lock_linked(store, lists, item, &h):
+        return False
+    dead = store_is_dead(store, item, context.now)
+    if (dead or not dead_only) and not (
         item_meta(item) & ITEM_LARGE and load_u32(&item_large(item).refs) > 1
     ):
         table_remove_locked(&store.table, h, chunk_ref(&store.slabs, item))
-        count_eviction(lru_list, item, dead, context.now)
-        lru_unlink_locked(&store.lru, lru_list, item)
+        count_eviction(lists, item, dead, reclaimed, context.now)
+        lru_unlink_locked(&store.lru, lists, item)
         gone = True
     table_unlock(&store.table, h)
     return gone
 
 
-cdef Evicted evict(Context *context, uint32_t cls) noexcept nogil:
+cdef Item *take_victim_locked(Context *context, LruClass *lists) noexcept nogil:
+    """Unlink the item that is to leave first and can; NULL when the candidates are in use, or there are none."""
+    cdef Item *item
+    cdef int i
+    for i in range(EVICT_TRIES):
+        item = lru_victim_locked(&context.store.lru, lists)
+        if item == NULL or store_try_take_locked(context, lists, item, False, &lists.reclaimed):
+            return item
+        lists.reflocked += 1
+        lru_defer_locked(&context.store.lru, lists, item)
+    return NULL
+
+
+cdef Item *take_dead_locked(Context *context, LruClass *lists) noexcept nogil:
+    """Unlink an item that has ended, if one is near a tail. The lists stay as they are: what is in use now is found
+    there later."""
+    cdef Item *item
+    cdef int segment, i
+    for segment in range(SEGMENTS):
+        item = NULL
+        for i in range(EVICT_TRIES):
+            item = lru_before_locked(&context.store.lru, lists, <Segment>segment, item)
+            if item == NULL:
+                break
+            if store_try_take_locked(context, lists, item, True, &lists.reclaimed):
+                return item
+    return NULL
+
+
+cdef Evicted store_evict(Context *context, uint32_t cls) noexcept nogil:
     """Make the least useful item of the class give way."""
     cdef Store *store = context.store
-    cdef LruList *lru_list = &store.lru.lists[cls]
-    cdef Item *item = NULL
-    cdef bint gone = False
-    cdef int i
-    lock_acquire(&lru_list.lock)
-    for i in range(EVICT_TRIES):
-        # Where only what has ended may go, the list stays as it is: what is in use now is found at the tail later.
-        if store.evictions:
-            item = lru_victim_locked(&store.lru, lru_list)
-        else:
-            item = lru_before_locked(&store.lru, lru_list, item)
-        if item == NULL:
-            break
-        gone = try_evict_locked(context, lru_list, item)
-        if gone:
-            break
-        lru_list.reflocked += 1
-        if store.evictions:
-            lru_defer_locked(&store.lru, lru_list, item)
-    lock_release(&lru_list.lock)
-    if gone:
+    cdef LruClass *lists = &store.lru.classes[cls]
+    cdef Item *item
+    cdef bint empty
+    lock_acquire(&lists.lock)
+    item = take_victim_locked(context, lists) if store.evictions else take_dead_locked(context, lists)
+    lists.direct_reclaims += item != NULL
+    empty = item == NULL and lru_victim_locked(&store.lru, lists) == NULL
+    lock_release(&lists.lock)
+    if item != NULL:
         store_release(store, item)
         return EVICTED
-    return NOTHING_THERE if item == NULL or not store.evictions else ALL_IN_USE
+    return NOTHING_THERE if empty or not store.evictions else ALL_IN_USE
+
+
+cdef void want_page(Store *store, uint32_t cls) noexcept nogil:
+    """Tell the maintenance that a class has no memory left."""
+    cdef uint64_t one = 1
+    if load_u32(&store.wanting) == 0:
+        store_u32(&store.wanting, cls)
+        if store.alarm >= 0:
+            write(store.alarm, &one, sizeof(one))
 
 
 cdef void *chunk_or_evict(Context *context, uint32_t cls) noexcept nogil:
     """A chunk of the class, if need be by eviction; NULL when there is none to be had."""
-    cdef void *chunk
-    cdef LruList *lru_list = &context.store.lru.lists[cls]
+    cdef Store *store = context.store
+    cdef LruClass *lists = &store.lru.classes[cls]
+    cdef void *chunk = slab_alloc(&store.slabs, cls)
     cdef int i
+    if likely(chunk != NULL):
+        return chunk
+    if load_u32(&store.always_wanting):
+        want_page(store, cls)
     for i in range(ALLOC_TRIES):
-        chunk = slab_alloc(&context.store.slabs, cls)
+        if store_evict(context, cls) == NOTHING_THERE:
+            break
+        chunk = slab_alloc(&store.slabs, cls)
         if likely(chunk != NULL):
             return chunk
-        if evict(context, cls) == NOTHING_THERE:
-            break
-    lock_acquire(&lru_list.lock)
-    lru_list.outofmemory += 1
-    lock_release(&lru_list.lock)
+    want_page(store, cls)
+    lock_acquire(&lists.lock)
+    lists.outofmemory += 1
+    lock_release(&lists.lock)
     return NULL
 
 
-cdef uint32_t layout(uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
+cdef uint32_t layout(const Store *store, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
     """The meta of a new item: the lengths, and which of the optional fields it has."""
     cdef uint32_t meta = nkey | (ITEM_FLAGS if flags != 0 else 0)
-    return meta | (ITEM_LARGE if nbytes >= LARGE_MIN else nbytes << 8)
+    if nbytes < LARGE_MIN and likely(meta_key_offset(meta) + nkey + nbytes <= store.slabs.chunk_max):
+        return meta | nbytes << 8
+    meta |= ITEM_LARGE
+    if meta_key_offset(meta) + nkey + <size_t>nbytes > store.slabs.chunk_max:
+        meta |= ITEM_CHAINED
+    return meta
 
 
 cdef Item *item_begin(Context *context, const char *key, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
     """An unlinked item with its key and flags, and room for the value unless that is to be chained; NULL without the
     memory. exptime, time and cas are still to be set."""
     cdef Store *store = context.store
-    cdef uint32_t meta = layout(nkey, flags, nbytes)
-    cdef uint32_t in_head = nbytes
+    cdef uint32_t meta = layout(store, nkey, flags, nbytes)
+    cdef uint32_t in_head = 0 if meta & ITEM_CHAINED else nbytes
     cdef size_t head = meta_key_offset(meta) + nkey
-    cdef Item *item
-    if head + nbytes > CHUNK_MAX:
-        meta |= ITEM_CHAINED
-        in_head = 0
-    item = <Item *>chunk_or_evict(context, slab_class_for(&store.slabs, head + in_head))
+    cdef Item *item = <Item *>chunk_or_evict(context, slab_class_for(&store.slabs, head + in_head))
     if item == NULL:
         return NULL
     item.next = 0
-    item.prev = 0
-    store_u32(&item.meta, meta)
+    store_u32(&item.prev, ITEM_UNLINKED)
+    store_release_u32(&item.meta, meta)
     memcpy(item_key(item), key, nkey)
     if flags != 0:
         item_set_flags(item, flags)
@@ -289,7 +352,7 @@ cdef bint store_extend(Context *context, Item *item, Piece **last, size_t missin
     ``last``: the piece before it, NULL for the first; set to the new one.
     """
     cdef Store *store = context.store
-    cdef size_t size = min(missing, <size_t>CHUNK_MAX - PIECE_HEADER)
+    cdef size_t size = min(missing, <size_t>store.slabs.chunk_max - PIECE_HEADER)
     cdef uint32_t cls = slab_class_for(&store.slabs, size + PIECE_HEADER)
     cdef uint32_t *link = &last[0].next if last[0] != NULL else &item_large(item).chain
     cdef Piece *piece = <Piece *>chunk_or_evict(context, cls)
@@ -297,9 +360,10 @@ cdef bint store_extend(Context *context, Item *item, Piece **last, size_t missin
         piece = <Piece *>chunk_or_evict(context, store.slabs.nclasses)
     if piece == NULL:
         return False
-    piece.meta = CHAIN_META
     piece.next = 0
     piece.size = <uint32_t>size
+    store_u32(&piece.owner, chunk_ref(&store.slabs, item))
+    store_release_u32(&piece.meta, CHAIN_META)
     link[0] = chunk_ref(&store.slabs, piece)
     last[0] = piece
     cursor.at = <char *>piece + PIECE_HEADER
@@ -325,7 +389,7 @@ cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t
 
 cdef void count_set(Context *context, const Put *put, uint32_t nkey, uint32_t nbytes) noexcept nogil:
     """Count a storage command for the class that its value would go to."""
-    cdef uint32_t meta = layout(nkey, put.flags, nbytes)
+    cdef uint32_t meta = layout(context.store, nkey, put.flags, nbytes)
     cdef uint32_t cls = slab_class_for(&context.store.slabs, meta_key_offset(meta) + nkey + <size_t>nbytes)
     count_class(context.counters, cls if cls != 0 else context.store.slabs.nclasses, CLASS_CMD_SET)
 
@@ -346,7 +410,7 @@ cdef Item *store_find_dead_locked(Context *context, uint64_t h, Item *item) noex
     """The far half of store_find_locked: the item itself if it lives after all, else NULL, and it is removed."""
     if item_expired(item, context.now):
         count(context.counters, GET_EXPIRED)
-    elif item_flushed(context.store, item, context.now):
+    elif item_flushed(&context.store.flush, item, context.now):
         count(context.counters, GET_FLUSHED)
     else:
         return item
@@ -367,11 +431,12 @@ cdef void store_set_cas_locked(Context *context, Item *item, uint64_t explicit_c
     cdef Store *store = context.store
     if explicit_cas == 0:
         item_set_cas(item, store_next_cas(store))
-        item_unmark(item, ITEM_EXPLICIT)
+        if item_meta(item) & ITEM_EXPLICIT:
+            item_unmark(item, ITEM_EXPLICIT)
         return
     item_set_cas(item, explicit_cas)
     item_mark(item, ITEM_EXPLICIT)
-    item_set_time(item, max(item_time(item), load_u32(&store.explicit_stamp)))
+    item_set_time(item, max(item_time(item), load_u32(&store.flush.explicit_stamp)))
 
 
 cdef void replace_locked(Context *context, uint64_t h, Item *item, Item *old) noexcept nogil:
@@ -465,10 +530,15 @@ cdef void dress_locked(Context *context, Put *put, Item *item, const Item *old, 
     put.nbytes = item_nbytes(item)
 
 
-cdef bint fits_in_place(const Store *store, const Item *old, const Put *put, uint32_t nbytes) noexcept nogil:
-    """Whether a value can take an old one's place: both small, the layout and the slab class the same."""
+cdef bint fits_in_place(const Store *store, const Item *old, const Put *put, uint32_t nbytes,
+                        uint32_t now) noexcept nogil:
+    """Whether a value can take an old one's place: both small, layout and slab class the same, and TEMP's or not."""
     cdef uint32_t meta = item_meta(old)
     if meta & ITEM_LARGE or nbytes >= LARGE_MIN or (meta & ITEM_FLAGS != 0) != (put.flags != 0):
+        return False
+    if lru_has_temporary(&store.lru) and (
+        (item_segment(old) == TEMP) != lru_is_temporary(&store.lru, put.exptime, now)
+    ):
         return False
     return slab_class_for(&store.slabs, meta_key_offset(meta) + (meta & 0xFF) + nbytes) == chunk_class(
         &store.slabs, old
@@ -483,16 +553,18 @@ cdef void overwrite_locked(Context *context, Put *put, Item *item, const char *v
     """
     cdef Store *store = context.store
     cdef size_t old_size = item_size(item)
-    cdef uint32_t meta = item_meta(item), token = meta & ITEM_TOKEN
-    cdef uint32_t exptime = item_exptime(item)
-    store_u32(&item.meta, (meta & (0xFF | ITEM_FLAGS)) | nbytes << 8 | ITEM_REWRITTEN)
+    cdef uint32_t meta = item_meta(item), exptime = item_exptime(item)
+    cdef uint32_t marks = ITEM_REWRITTEN | (ITEM_BINARY if put.binary else 0)
+    if stale:
+        marks |= ITEM_STALE | (meta & ITEM_TOKEN)
+    # Not a plain store: the LRU may be moving the item from one segment to another.
+    while not swap_u32(&item.meta, &meta, (meta & (0xFF | ITEM_FLAGS | SEGMENT_MASK)) | nbytes << 8 | marks):
+        pass
     memcpy(item_value(item), value, nbytes)
     if put.flags != 0:
         item_set_flags(item, put.flags)
     item_set_exptime(item, exptime if stale else put.exptime)
     item_set_time(item, context.now)
-    if put.binary or stale:
-        item_mark(item, (ITEM_BINARY if put.binary else 0) | (ITEM_STALE | token if stale else 0))
     store_set_cas_locked(context, item, put.explicit_cas)
     put.cas = store_shown_cas(store, item)
     put.nbytes = nbytes
@@ -564,7 +636,7 @@ cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *k
         source.next = 0
         if old != NULL and put.mode >= PUT_APPEND:
             status = concat_locked(context, put, h, old, &source, nbytes)
-        elif old != NULL and fits_in_place(store, old, put, nbytes):
+        elif old != NULL and fits_in_place(store, old, put, nbytes, context.now):
             overwrite_locked(context, put, old, value, nbytes, stale)
         else:
             if put.mode >= PUT_APPEND:
@@ -704,26 +776,9 @@ cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, b
 # ---- flush
 
 cdef void store_flush(Context *context, int64_t delay) noexcept nogil:
-    """Make every item go: at once those that there are (delay <= 0), or those stored or used up to a later tick.
-
-    "At once" is told by cas, which every storing draws anew, so that what is stored in the same second stays. A cas
-    that a client chose tells nothing: such items go by their time, and get one later than any flush so far.
-    A delayed flush takes away, at its tick, everything that was not stored or used after it. There is one at a time.
-    """
+    """Make every item go: at once those that there are (delay <= 0), or those stored or used up to a later tick."""
     cdef Store *store = context.store
-    lock_acquire(&store.flush_lock)
     if delay > 0:
-        if store.flush_pending != 0 and store.flush_pending <= context.now:
-            store_u32(&store.flush_fired, store.flush_pending)
-        store_u32(&store.flush_pending, clock_expiry(&store.clock, context.now, delay) - 1)
-        store_u32(&store.flush_shown, store.flush_pending)
+        flush_at(&store.flush, clock_expiry(&store.clock, context.now, delay) - 1, context.now)
     else:
-        # First what makes everything go, then what had made some of it go: nothing comes back in between.
-        store_u32(&store.explicit_gone, max(context.now, store.explicit_stamp))
-        store_u32(&store.explicit_stamp, store.explicit_gone + 1)
-        store_release_u64(&store.flush_cas, load_u64(&store.cas))
-        store_release_u32(&store.flush_pending, 0)
-        store_release_u32(&store.flush_fired, 0)
-        store_u32(&store.flush_shown, context.now)
-    store_u32(&store.flush_horizon, max(store.flush_fired, store.flush_pending))
-    lock_release(&store.flush_lock)
+        flush_now(&store.flush, load_u64(&store.cas), context.now)

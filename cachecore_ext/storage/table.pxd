@@ -13,8 +13,8 @@ the item's.
 The table grows while it serves, one bucket at a time (linear hashing). With n buckets and 2^l <= n < 2^(l+1), a hash
 belongs to bucket ``h mod 2^(l+1)`` if there is one, else to ``h mod 2^l``. To grow by one, the items of bucket
 ``n - 2^l`` are divided between it and the new bucket n: microseconds, done by whoever inserted an item that makes the
-table fuller than it should be. The buckets lie in one reserved stretch of address space, so nothing is ever copied, and
-at no moment are there two tables.
+table fuller than it should be. The buckets lie in one reserved stretch of address space, opened as far as the memory limit
+can need it, so nothing is ever copied, and at no moment are there two tables.
 
 Locks: the low bits of a hash choose a stripe, and its lock guards every bucket that such hashes can ever belong to: the
 table starts with as many buckets as stripes, so a bucket and the one that it is divided into share their stripe. Holding
@@ -52,8 +52,9 @@ cdef struct Table:
     const Slabs *slabs
     uint64_t stripe_mask
     Bucket *overflow
-    uint64_t max_buckets
-    uint64_t max_overflow
+    uint64_t max_buckets  # what is open of them; grow_lock
+    uint64_t max_overflow # as many; pool_lock
+    uint64_t reserved     # what could be opened; set once
     Lock grow_lock
     Lock pool_lock
     uint32_t pool_free    # list of free overflow buckets through Bucket.next; pool_lock
@@ -84,12 +85,15 @@ cdef extern from * nogil:
     uint32_t lowest_bit "CC_LOWEST"(uint32_t mask) noexcept
     uint64_t top_bit "CC_TOP_BIT"(uint64_t value) noexcept
 
-cdef int table_init(Table *table, const Slabs *slabs, uint64_t stripes, uint64_t max_items) noexcept nogil
+cdef int table_init(Table *table, const Slabs *slabs, uint64_t stripes, uint64_t max_items,
+                    uint64_t reserved_items) noexcept nogil
+cdef bint table_open(Table *table, uint64_t max_items) noexcept nogil
 cdef void table_free(Table *table) noexcept nogil
 cdef uint64_t table_bytes(Table *table) noexcept nogil
 cdef uint64_t table_initial_bytes(uint64_t stripes) noexcept nogil
 cdef bint table_insert_locked(Table *table, uint64_t h, uint32_t ref) noexcept nogil
 cdef bint table_remove_locked(Table *table, uint64_t h, uint32_t ref) noexcept nogil
+cdef bint table_has_locked(Table *table, uint64_t h, uint32_t ref) noexcept nogil
 cdef void table_replace_locked(Table *table, uint64_t h, uint32_t old_ref, uint32_t new_ref) noexcept nogil
 cdef bint table_is_full(Table *table, uint64_t h) noexcept nogil
 cdef bint table_grow(Table *table, uint64_t (*hash_of)(const void *context, const Item *item) noexcept nogil,

@@ -5,10 +5,8 @@ from libc.string cimport memset
 
 from cachecore_ext.base.atomics cimport load_u64, store_release_u64, store_u8, store_u32
 from cachecore_ext.base.compiler cimport prefetch, static_same
-from cachecore_ext.base.linux cimport (
-    MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap,
-)
 from cachecore_ext.base.lock cimport lock_acquire, lock_release, lock_try
+from cachecore_ext.base.mapping cimport mapping_free, mapping_open, mapping_reserve
 from cachecore_ext.storage.item cimport Item
 from cachecore_ext.storage.slabs cimport Slabs, chunk_at
 
@@ -25,39 +23,63 @@ cdef uint64_t table_initial_bytes(uint64_t stripes) noexcept nogil:
     return initial_buckets(stripes) * sizeof(Bucket)
 
 
-cdef Bucket *reserve(uint64_t buckets) noexcept nogil:
-    cdef void *memory = mmap(NULL, buckets * sizeof(Bucket), PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-    return NULL if memory == MAP_FAILED else <Bucket *>memory
+cdef bint reserve(Table *table, uint64_t items) noexcept nogil:
+    """Reserve address space for the table of so many items."""
+    table.reserved = table.nbuckets + items / LOAD + 1
+    table.buckets = <Bucket *>mapping_reserve(table.reserved * sizeof(Bucket))
+    # As many again: with a keyed hash one bucket in six has an overflow bucket, at worst.
+    table.overflow = <Bucket *>mapping_reserve(table.reserved * sizeof(Bucket))
+    return table.buckets != NULL and table.overflow != NULL
 
 
-cdef int table_init(Table *table, const Slabs *slabs, uint64_t stripes, uint64_t max_items) noexcept nogil:
-    """``stripes`` is a power of two, ``max_items`` what the slabs can hold at most. 0, or -1 without the memory."""
+cdef void unreserve(Table *table) noexcept nogil:
+    mapping_free(table.buckets, table.reserved * sizeof(Bucket))
+    mapping_free(table.overflow, table.reserved * sizeof(Bucket))
+    table.buckets = NULL
+    table.overflow = NULL
+
+
+cdef int table_init(Table *table, const Slabs *slabs, uint64_t stripes, uint64_t max_items,
+                    uint64_t reserved_items) noexcept nogil:
+    """``stripes`` is a power of two, ``max_items`` what the slabs can hold at most, ``reserved_items`` what they could
+    after table_open, if that is to be had. 0, or -1 without the memory."""
     static_same(sizeof(Bucket), 64)
     memset(table, 0, sizeof(Table))
     table.slabs = slabs
     table.stripe_mask = stripes - 1
     table.nbuckets = initial_buckets(stripes)
-    table.max_buckets = table.nbuckets + max_items / LOAD + 1
-    # As many again: with a keyed hash one bucket in six has an overflow bucket, at worst.
-    table.max_overflow = table.max_buckets
     table.stripes = <Stripe *>calloc(stripes, sizeof(Stripe))
-    table.buckets = reserve(table.max_buckets)
-    table.overflow = reserve(table.max_overflow)
-    if table.stripes == NULL or table.buckets == NULL or table.overflow == NULL:
+    if not reserve(table, reserved_items):
+        unreserve(table)
+        reserve(table, max_items)
+    if table.stripes == NULL or table.buckets == NULL or table.overflow == NULL or not table_open(table, max_items):
         table_free(table)
         return -1
     return 0
 
 
+cdef bint table_open(Table *table, uint64_t max_items) noexcept nogil:
+    """Let the table grow up to this many items. False, and nothing changed, when that cannot be had."""
+    cdef uint64_t wanted = initial_buckets(table.stripe_mask + 1) + max_items / LOAD + 1
+    cdef bint opened
+    lock_acquire(&table.grow_lock)
+    opened = wanted <= table.max_buckets or (
+        wanted <= table.reserved
+        and mapping_open(table.buckets, wanted * sizeof(Bucket))
+        and mapping_open(table.overflow, wanted * sizeof(Bucket))
+    )
+    if opened and wanted > table.max_buckets:
+        table.max_buckets = wanted
+        lock_acquire(&table.pool_lock)
+        table.max_overflow = wanted
+        lock_release(&table.pool_lock)
+    lock_release(&table.grow_lock)
+    return opened
+
+
 cdef void table_free(Table *table) noexcept nogil:
-    if table.buckets != NULL:
-        munmap(table.buckets, table.max_buckets * sizeof(Bucket))
-    if table.overflow != NULL:
-        munmap(table.overflow, table.max_overflow * sizeof(Bucket))
+    unreserve(table)
     free(table.stripes)
-    table.buckets = NULL
-    table.overflow = NULL
     table.stripes = NULL
 
 
@@ -193,6 +215,12 @@ cdef bint table_remove_locked(Table *table, uint64_t h, uint32_t ref) noexcept n
     spare_give(table, spare)
     table_stripe(table, h).items -= 1
     return True
+
+
+cdef bint table_has_locked(Table *table, uint64_t h, uint32_t ref) noexcept nogil:
+    """Whether there is an entry for this item."""
+    cdef uint32_t slot = 0
+    return chain_search(table, h, ref, &slot) != NULL
 
 
 cdef void table_replace_locked(Table *table, uint64_t h, uint32_t old_ref, uint32_t new_ref) noexcept nogil:

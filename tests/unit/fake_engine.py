@@ -46,6 +46,9 @@ class FakeEngine:
     def run_worker(self, index: int) -> None:
         self._run(f"worker {index}")
 
+    def run_maintenance(self) -> None:
+        self._run("maintenance")
+
     def _run(self, role: str) -> None:
         self.threads[role] = threading.current_thread().name
         self._stopped.wait()

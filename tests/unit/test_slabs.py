@@ -94,6 +94,89 @@ def test_what_every_class_may_have_beyond_the_limit():
     assert slabs.charged == (len(sizes) + 2) * PAGE
 
 
+def test_the_largest_chunk_and_the_sizes_can_be_chosen():
+    slabs = Slabs(PAGE, chunk_max=16 * 1024, sizes=(100, 50, 200, 400, 20_000))
+    assert list(slabs.sizes().values()) == [100, 200, 400, 16 * 1024]
+    assert slabs.class_for(101) == 2
+    assert slabs.class_for(16 * 1024 + 1) == 0
+
+
+def filled(slabs: Slabs, size: int) -> tuple[int, list[int]]:
+    """A class all of whose pages are used up, and its chunks."""
+    cls = slabs.class_for(size)
+    chunks = []
+    while (ref := slabs.alloc(cls)) is not None:
+        chunks.append(ref)
+    return cls, chunks
+
+
+def test_a_page_that_leaves_gives_out_no_chunk_any_more():
+    slabs = Slabs(2 * PAGE)
+    cls, chunks = filled(slabs, 1000)
+    page = slabs.page_of(chunks[0])
+    slabs.leave(page)
+    own = [ref for ref in chunks if slabs.page_of(ref) == page]
+    for ref in own:
+        slabs.free(ref)
+    assert slabs.page_free(page) == len(own)
+    assert slabs.alloc(cls) is None
+    slabs.check()
+    slabs.stay(page)
+    assert slabs.page_of(slabs.alloc(cls)) == page
+    slabs.check()
+
+
+def test_an_empty_page_goes_to_another_class():
+    slabs = Slabs(2 * PAGE, table_cost=100_000)
+    cls, chunks = filled(slabs, 1000)
+    other = slabs.class_for(3000)
+    charged = slabs.charged
+    page = slabs.page_of(chunks[0])
+    slabs.leave(page)
+    for ref in chunks:
+        if slabs.page_of(ref) == page:
+            slabs.free(ref)
+    slabs.move(page, other)
+    assert slabs.page_class(page) == other
+    assert slabs.charged == charged, "the table does not shrink"
+    ref = slabs.alloc(other)
+    assert slabs.offset(ref) == page * PAGE, "a moved page is cut from its beginning"
+    assert slabs.check()[other]["fresh"] == PAGE // slabs.sizes()[other] - 1
+
+
+def test_an_empty_page_goes_to_the_pool_and_is_the_next_one_given_out():
+    slabs = Slabs(3 * PAGE)
+    cls, chunks = filled(slabs, 1000)
+    page = slabs.page_of(chunks[0])
+    before = slabs.charged
+    slabs.leave(page)
+    for ref in chunks:
+        if slabs.page_of(ref) == page:
+            slabs.free(ref)
+    slabs.move(page, 0)
+    assert (slabs.page_class(page), slabs.pooled, slabs.charged) == (0, 1, before - PAGE)
+    slabs.check()
+    other = slabs.class_for(100)
+    assert slabs.page_of(slabs.alloc(other)) == page
+    assert (slabs.pooled, slabs.charged) == (0, before)
+    slabs.check()
+
+
+def test_the_limit_can_be_raised_and_lowered():
+    slabs = Slabs(2 * PAGE)
+    cls, chunks = filled(slabs, 1000)
+    assert len(chunks) == 2 * (PAGE // slabs.sizes()[cls])
+    assert slabs.set_limit(200 * PAGE)
+    more = filled(slabs, 1000)[1]
+    assert len(chunks) + len(more) == 200 * (PAGE // slabs.sizes()[cls])
+    assert slabs.set_limit(PAGE)
+    assert slabs.alloc(cls) is None
+    slabs.free(more[0])
+    assert slabs.alloc(cls) == more[0]
+    assert not slabs.set_limit(1 << 50)
+    slabs.check()
+
+
 @pytest.mark.parametrize(("gigabytes", "shift"), [(1, 2), (15, 2), (17, 3), (31, 3), (33, 4), (70, 5)])
 def test_references_reach_all_of_a_large_memory(gigabytes, shift):
     slabs = Slabs(gigabytes << 30)
@@ -131,9 +214,24 @@ class SlabModel(RuleBasedStateMachine):
         self.used[ref] = cls
         return ref
 
+    @rule(data=st.data(), to=st.sampled_from([0, 40, 3000, 300_000]))
+    def move_a_page(self, data, to):
+        pages = sorted({self.slabs.page_of(ref) for ref in self.used})
+        if not pages:
+            return
+        page = data.draw(st.sampled_from(pages))
+        self.slabs.leave(page)
+        if data.draw(st.booleans()):
+            self.slabs.stay(page)
+            return
+        for ref in [ref for ref in self.used if self.slabs.page_of(ref) == page]:
+            self.slabs.free(ref)
+            del self.used[ref]
+        self.slabs.move(page, to and self.slabs.class_for(to))
+
     @rule(ref=consumes(chunks))
     def free(self, ref):
-        if ref is not None:
+        if ref in self.used:  # its page may have been moved
             del self.used[ref]
             self.slabs.free(ref)
 

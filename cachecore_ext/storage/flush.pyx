@@ -1,0 +1,52 @@
+"""Flushing, and telling what was flushed."""
+from libc.stdint cimport uint32_t, uint64_t
+
+from cachecore_ext.base.atomics cimport load_u32, load_u64, store_release_u32, store_release_u64, store_u32
+from cachecore_ext.base.lock cimport lock_acquire, lock_release
+from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_meta, item_time
+
+
+cdef bint item_flushed(const Flush *flush, const Item *item, uint32_t now) noexcept nogil:
+    """Whether a flush has made the item go."""
+    cdef uint32_t pending = load_u32(&flush.pending)
+    if item_meta(item) & ITEM_EXPLICIT:
+        if item_time(item) <= load_u32(&flush.explicit_gone):
+            return True
+    elif item_cas(item) <= load_u64(&flush.cas):
+        return True
+    return item_time(item) <= load_u32(&flush.fired) or (
+        pending != 0 and pending <= now and item_time(item) <= pending
+    )
+
+
+cdef bint flush_may_concern(const Flush *flush, const Item *item) noexcept nogil:
+    """item_flushed for who may not read the item's cas together with its time: it errs by saying yes too often."""
+    return (
+        item_time(item) <= max(load_u32(&flush.horizon), load_u32(&flush.shown))
+        or item_meta(item) & ITEM_EXPLICIT != 0
+    )
+
+
+cdef void flush_now(Flush *flush, uint64_t last_cas, uint32_t now) noexcept nogil:
+    """Make everything go that was stored up to ``last_cas``."""
+    lock_acquire(&flush.lock)
+    # First what makes everything go, then what had made some of it go: nothing comes back in between.
+    store_u32(&flush.explicit_gone, max(now, flush.explicit_stamp))
+    store_u32(&flush.explicit_stamp, flush.explicit_gone + 1)
+    store_release_u64(&flush.cas, last_cas)
+    store_release_u32(&flush.pending, 0)
+    store_release_u32(&flush.fired, 0)
+    store_u32(&flush.shown, now)
+    store_u32(&flush.horizon, 0)
+    lock_release(&flush.lock)
+
+
+cdef void flush_at(Flush *flush, uint32_t tick, uint32_t now) noexcept nogil:
+    """Make everything go, at ``tick``, that was not stored or used after it."""
+    lock_acquire(&flush.lock)
+    if flush.pending != 0 and flush.pending <= now:
+        store_u32(&flush.fired, flush.pending)
+    store_u32(&flush.pending, tick)
+    store_u32(&flush.shown, tick)
+    store_u32(&flush.horizon, max(flush.fired, flush.pending))
+    lock_release(&flush.lock)
