@@ -3,7 +3,7 @@
 from typing import Final
 
 class AdminRequest:
-    """A command that the data plane leaves to Python (the ``stats`` family); its connection waits for the answer."""
+    """A command that the data plane leaves to Python (``stats``, ``slabs`` ...); its connection waits."""
 
     token: Final[int]
     line: Final[bytes]  # the command line without its line end, for example b"stats settings"
@@ -31,6 +31,7 @@ class Engine:
         debug_commands: bool,  # True: the command debugtime exists
         verbosity: int,
         version: str,  # what the command version answers
+        flush_enabled: bool = True,  # False is -F
     ) -> None:
         """Reserve the memory. MemoryError: the address space cannot be had; OSError: no descriptors left;
         ValueError: a value out of range."""
@@ -43,8 +44,11 @@ class Engine:
     def next_admin(self) -> AdminRequest | None:
         """Wait, without the GIL, for the next command for Python; None after ``stop``."""
 
-    def answer_admin(self, token: int, reply: bytes) -> None:
-        """Send ``reply`` to the connection that asked, and let it go on. A connection gone meanwhile is no error."""
+    def answer_admin(self, token: int, reply: bytes | None) -> None:
+        """Send ``reply``, which may be empty, to the connection that asked, and let it go on; None closes it.
+
+        A connection gone meanwhile is no error.
+        """
 
     def stop(self) -> None:
         """Let every run_* and next_admin return soon. May be called from any thread, more than once."""

@@ -106,6 +106,7 @@ cdef class Engine:
         debug_commands,
         verbosity,
         version,
+        flush_enabled=True,
     ):
         cdef StoreSettings settings
         if self.store != NULL:
@@ -125,6 +126,7 @@ cdef class Engine:
         settings.evictions = evictions
         settings.use_cas = use_cas
         self.service.debug_commands = debug_commands
+        self.service.flush_enabled = flush_enabled
         self.service.verbosity = verbosity
         self._set_version(version)
         self.shared.max_connections = max_connections
@@ -248,8 +250,9 @@ cdef class Engine:
             raise ValueError("no such question, or it was answered before")
         del self.asked[token]
         ticket = <Ticket *><uint64_t>token
-        # Without the memory for the answer the worker closes the connection.
-        ticket_answer(ticket, reply, len(reply))
+        # Without an answer, or the memory for it, the worker closes the connection.
+        if reply is not None:
+            ticket_answer(ticket, reply, len(reply))
         tickets_put(&self.workers[ticket.worker].inbox, ticket)
 
     def stop(self):
