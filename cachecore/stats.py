@@ -143,7 +143,7 @@ _TEMPORARY_TTL: Final = 61
 
 #: The order of ``stats settings``, and what no option sets; None: an option's row has the value.
 _SETTINGS: Final[tuple[tuple[str, Value | Callable[[Control], Value] | None], ...]] = (
-    ("maxbytes", None),
+    ("maxbytes", lambda engine: engine.counters()["limit_maxbytes"]),  # cache_memlimit changes it
     ("maxconns", None),
     ("tcpport", None),
     ("udpport", None),

@@ -107,7 +107,7 @@ class FakeEngine:
         self.calls.append("close")
 
     def counters(self) -> dict[str, int]:
-        return EveryNumber()
+        return EveryNumber() if self.memory_limit is None else EveryNumber(limit_maxbytes=self.memory_limit)
 
     def class_counters(self) -> dict[int, dict[str, int]]:
         return self.classes

@@ -67,6 +67,7 @@ OWN = {
     "pointer_size": 64,
     "max_connections": 1024,
     "threads": 4,
+    "limit_maxbytes": 64 << 20,
     "slab_reassign_last_busy_status": "none",
     **dict.fromkeys(
         (
@@ -218,7 +219,6 @@ def test_settings(engine):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"memory_limit": 100}, {"maxbytes": "104857600"}),
         ({"conn_limit": 7}, {"maxconns": "7"}),
         ({"port": -1}, {"tcpport": "-1"}),
         ({"listen": "a,b:5"}, {"inter": "a,b:5"}),
@@ -242,6 +242,7 @@ def test_settings_follow_the_options(engine, options, expected):
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
+        ("memory_limit", 100 << 20, {"maxbytes": "104857600"}),
         ("detail", True, {"detail_enabled": "yes"}),
         ("automove", 2, {"slab_automove": "2"}),
         ("automove_ratio", 0.755, {"slab_automove_ratio": "0.76"}),
