@@ -10,7 +10,8 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from . import stats
+from . import not_yet, stats
+from .admin import Admin
 from .errors import EXIT_FAILURE, StartError
 from .listeners import Address, Listener, close_listeners, open_listeners
 from .settings import MEBIBYTE, Settings
@@ -178,7 +179,7 @@ class Server:
 
     def stats(self) -> dict[str, stats.Value]:
         """The fields of the command ``stats``, numbers as int. Raises RuntimeError unless the server runs."""
-        return stats.general(self._running(), self.settings)
+        return stats.general(not_yet.control(self._running()), not_yet.options(self.settings))
 
     def _running(self) -> Engine:
         if self._engine is None:
@@ -194,7 +195,8 @@ class Server:
         except (MemoryError, OSError, ValueError) as error:
             raise StartError(f"failed to start the engine: {error}", EXIT_FAILURE) from error
         try:
-            self._spawn("admin", partial(_serve_admin, engine, self.settings))
+            admin = Admin(not_yet.control(engine), not_yet.options(self.settings), not_yet.request_shutdown(self))
+            self._spawn("admin", partial(_serve_admin, engine, admin))
             for index in range(self.settings.threads):
                 self._spawn(f"worker-{index}", partial(engine.run_worker, index))
             self._spawn("maintenance", engine.run_maintenance)
@@ -218,14 +220,14 @@ class Server:
         self._listeners, self._threads, self._engine = [], [], None
 
 
-def _serve_admin(engine: Engine, settings: Settings) -> None:
+def _serve_admin(engine: Engine, admin: Admin) -> None:
     """Answer the commands that the data plane leaves to Python, until the engine stops."""
     import logging  # here, beside the serving, but not later: then there may be no descriptor left to read a file
 
     package_version()
     while (request := engine.next_admin()) is not None:
         try:
-            reply = stats.answer(engine, settings, request.line)
+            reply = admin.answer(request.line)
         except Exception:
             logging.getLogger("cachecore").exception("rendering the answer to %r failed", request.line)
             reply = _RENDERING_FAILED

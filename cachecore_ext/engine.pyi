@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 class AdminRequest:
-    """A command that the data plane leaves to Python (the ``stats`` family); its connection waits for the answer."""
+    """A command that the data plane leaves to Python (``stats``, ``slabs`` ...); its connection waits."""
 
     token: Final[int]
     line: Final[bytes]  # the command line without its line end, for example b"stats settings"
@@ -49,6 +49,7 @@ class Engine:
         slab_automove: int = ...,  # 0, 1 or 2
         slab_automove_ratio: float = ...,
         slab_automove_window: int = ...,  # looks
+        flush_enabled: bool = True,  # False is -F
     ) -> None:
         """Reserve the memory. MemoryError: the address space cannot be had; OSError: no descriptors left;
         ValueError: a value out of range."""
@@ -62,8 +63,11 @@ class Engine:
     def next_admin(self) -> AdminRequest | None:
         """Wait, without the GIL, for the next command for Python; None after ``stop``."""
 
-    def answer_admin(self, token: int, reply: bytes) -> None:
-        """Send ``reply`` to the connection that asked, and let it go on. A connection gone meanwhile is no error."""
+    def answer_admin(self, token: int, reply: bytes | None) -> None:
+        """Send ``reply``, which may be empty, to the connection that asked, and let it go on; None closes it.
+
+        A connection gone meanwhile is no error.
+        """
 
     def stop(self) -> None:
         """Let every run_* and next_admin return soon. May be called from any thread, more than once."""
@@ -71,7 +75,7 @@ class Engine:
     def close(self) -> None:
         """Close the connections and free the memory. Call after the threads have been joined; again is a no-op."""
 
-    def counters(self) -> dict[str, int]:  # slab_reassign_last_busy_status is a text
+    def counters(self) -> dict[str, int]:
         """Every counter since start or ``reset_counters`` and every gauge, summed over the threads."""
 
     def class_counters(self) -> dict[int, dict[str, int]]:
@@ -83,6 +87,10 @@ class Engine:
 
     def slabs_reassign(self, source: int, target: int) -> str:
         """Ask for a page of a class (-1: any) to go to another (0: the pool): OK, BUSY, BADCLASS, NOSPARE or SAME."""
+
+    @property
+    def slab_reassign_last_busy_status(self) -> str:
+        """Why a chunk could not be moved at once, the last time: none, in_use, uploading or no_memory."""
 
     def set_automove(self, mode: int) -> None: ...
     @property
@@ -98,9 +106,13 @@ class Engine:
     def lru_segmented(self) -> bool: ...
     def set_lru_tuning(self, hot_pct: int, warm_pct: int, hot_factor: float, warm_factor: float) -> None: ...
     @property
-    def lru_tuning(self) -> tuple[int, int, float, float]:
-        """The shares of HOT and WARM in percent, and the factors of COLD's age that they may reach."""
-
+    def hot_lru_pct(self) -> int: ...
+    @property
+    def warm_lru_pct(self) -> int: ...
+    @property
+    def hot_max_factor(self) -> float: ...
+    @property
+    def warm_max_factor(self) -> float: ...
     def set_temporary_ttl(self, seconds: int | None) -> None: ...
     @property
     def temporary_ttl(self) -> int | None: ...

@@ -138,6 +138,7 @@ cdef class Engine:
         slab_automove=1,
         slab_automove_ratio=0.8,
         slab_automove_window=10,
+        flush_enabled=True,
     ):
         cdef StoreSettings settings
         cdef uint32_t[CLASSES] chunk_sizes
@@ -164,6 +165,7 @@ cdef class Engine:
         settings.evictions = evictions
         settings.use_cas = use_cas
         self.service.debug_commands = debug_commands
+        self.service.flush_enabled = flush_enabled
         self.service.verbosity = verbosity
         self._set_version(version)
         self.shared.max_connections = max_connections
@@ -308,8 +310,9 @@ cdef class Engine:
             raise ValueError("no such question, or it was answered before")
         del self.asked[token]
         ticket = <Ticket *><uint64_t>token
-        # Without the memory for the answer the worker closes the connection.
-        ticket_answer(ticket, reply, len(reply))
+        # Without an answer, or the memory for it, the worker closes the connection.
+        if reply is not None:
+            ticket_answer(ticket, reply, len(reply))
         tickets_put(&self.workers[ticket.worker].inbox, ticket)
 
     def stop(self):
@@ -411,7 +414,6 @@ cdef class Engine:
             "slab_global_page_pool": self.store.slabs.pooled,
             "lru_crawler_running": load_u32(&self.maintenance.crawler.running),
             "slab_reassign_running": load_u32(&self.maintenance.mover.running),
-            "slab_reassign_last_busy_status": BUSY_NAMES[load_u32(&self.maintenance.mover.last_busy)],
         }
 
     cdef dict _maintenance_counters(self):
@@ -489,6 +491,10 @@ cdef class Engine:
         maintenance_wake(&self.maintenance)
         return MOVE_ANSWERS[<int>answer]
 
+    @property
+    def slab_reassign_last_busy_status(self):
+        return BUSY_NAMES[load_u32(&self.maintenance.mover.last_busy)]
+
     def set_automove(self, uint32_t mode):
         store_u32(&self.maintenance.balance.mode, mode)
         store_u32(&self.store.always_wanting, mode == 2)
@@ -498,9 +504,9 @@ cdef class Engine:
         return load_u32(&self.maintenance.balance.mode)
 
     def set_automove_ratio(self, double ratio):
-        if not 0 < ratio <= 1:
-            raise ValueError(f"the ratio must be above 0 and up to 1, not {ratio}")
-        store_u32(&self.maintenance.balance.ratio, max(<uint32_t>(ratio * RATIO_ONE + 0.5), <uint32_t>1))
+        cdef double most = 0xFFFFFFFF
+        ratio = min(max(ratio * RATIO_ONE + 0.5, 1.0), most)
+        store_u32(&self.maintenance.balance.ratio, <uint32_t>ratio)
 
     @property
     def automove_ratio(self):
@@ -533,12 +539,20 @@ cdef class Engine:
         store_u32(&tuning.warm_factor, <uint32_t>min(warm_factor * FACTOR_ONE, most))
 
     @property
-    def lru_tuning(self):
-        tuning = &self.store.lru.tuning
-        return (
-            load_u32(&tuning.hot_pct), load_u32(&tuning.warm_pct),
-            load_u32(&tuning.hot_factor) / <double>FACTOR_ONE, load_u32(&tuning.warm_factor) / <double>FACTOR_ONE,
-        )
+    def hot_lru_pct(self):
+        return load_u32(&self.store.lru.tuning.hot_pct)
+
+    @property
+    def warm_lru_pct(self):
+        return load_u32(&self.store.lru.tuning.warm_pct)
+
+    @property
+    def hot_max_factor(self):
+        return load_u32(&self.store.lru.tuning.hot_factor) / <double>FACTOR_ONE
+
+    @property
+    def warm_max_factor(self):
+        return load_u32(&self.store.lru.tuning.warm_factor) / <double>FACTOR_ONE
 
     def set_temporary_ttl(self, seconds):
         store_u32(&self.store.lru.tuning.temporary_ttl, <uint32_t>TEMP_OFF if seconds is None else seconds)

@@ -1,4 +1,4 @@
-"""Commands that Python answers (``stats``): how they get there and back.
+"""Commands that Python answers (``stats``, ``slabs``, ``lru`` ...): how they get there and back.
 
 A worker puts a ticket into the queue and leaves the connection alone; Python takes it, writes the answer into it, and
 puts it into the worker's inbox. No worker ever waits for Python.
@@ -13,7 +13,7 @@ cdef struct Ticket:
     Connection *conn
     uint32_t worker
     size_t nreply
-    char *reply           # malloc'ed; the ticket's
+    char *reply           # malloc'ed; the ticket's. NULL in an answer: the connection is to be closed
     size_t nline
     char line[0]
 

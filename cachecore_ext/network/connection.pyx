@@ -138,20 +138,28 @@ cdef bint keep(Connection *conn, Scratch *scratch, const Input *rest) noexcept n
 
 # ---- sending
 
-cdef Verdict send_output(Connection *conn, Scratch *scratch) noexcept nogil:
-    """Send what was collected. KEEP, also when part of it is pending now; CLOSE when the connection is gone.
-
-    It is given up, too, when it does not read and the buffers of all connections have reached their limit.
-    """
-    cdef Session *session = &scratch.session
+cdef bint pending_too_much(Connection *conn, Scratch *scratch) noexcept nogil:
+    """Whether it is given up: it does not read, and the buffers of all connections have reached their limit."""
     cdef Shared *shared = scratch.shared
+    if (
+        conn.pending == NULL
+        or conn.pending.size <= STASH_FREE
+        or load_u64(&shared.buffer_bytes) <= shared.buffer_limit
+    ):
+        return False
+    count(scratch.session.context.counters, RESPONSE_OBJ_OOM)
+    return True
+
+
+cdef Verdict send_output(Connection *conn, Scratch *scratch) noexcept nogil:
+    """Send what was collected. KEEP, also when part of it is pending now; CLOSE when the connection is gone."""
+    cdef Session *session = &scratch.session
     cdef Sent sent
     session.budget -= output_size(&session.output) / BYTES_PER_KEY
     sent = output_send(session.context.store, session.context.counters, &session.output, conn.fd, &conn.pending)
     if conn.pending != NULL:
-        charge(shared, conn.pending.size)
-        if conn.pending.size > STASH_FREE and load_u64(&shared.buffer_bytes) > shared.buffer_limit:
-            count(session.context.counters, RESPONSE_OBJ_OOM)
+        charge(scratch.shared, conn.pending.size)
+        if pending_too_much(conn, scratch):
             return CLOSE
     return CLOSE if sent == SENT_ERROR else KEEP
 
@@ -580,6 +588,7 @@ cdef Verdict conn_turn(Connection *conn, Scratch *scratch, uint32_t events) noex
 
 cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, size_t n) noexcept nogil:
     """Python's answer to the command that the connection waited with. epoll watches it again already."""
+    cdef Verdict verdict
     scratch.served = 0
     scratch.session.budget = TURN_KEYS
     if n == 0:
@@ -591,4 +600,5 @@ cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, 
     charge(scratch.shared, conn.pending.size)
     if not watch(conn, scratch, EPOLLOUT):
         return CLOSE
-    return write_turn(conn, scratch)
+    verdict = write_turn(conn, scratch)
+    return CLOSE if verdict != CLOSE and pending_too_much(conn, scratch) else verdict

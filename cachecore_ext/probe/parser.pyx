@@ -20,7 +20,7 @@ cdef enum:
 
 COMMANDS = (
     "GET", "GETS", "GAT", "GATS", "SET", "ADD", "REPLACE", "APPEND", "PREPEND", "CAS", "MS", "DELETE", "INCR", "DECR",
-    "TOUCH", "MG", "MD", "MA", "ME", "MN", "FLUSH_ALL", "VERSION", "VERBOSITY", "STATS", "DEBUGTIME", "QUIT", "REJECT",
+    "TOUCH", "MG", "MD", "MA", "ME", "MN", "FLUSH_ALL", "VERSION", "VERBOSITY", "ADMIN", "DEBUGTIME", "QUIT", "REJECT",
     "HANG_UP",
 )  # in the order of the enum Command
 assert len(COMMANDS) == CMD_HANG_UP + 1
@@ -58,6 +58,8 @@ cdef dict describe(const Request *request):
     if command == CMD_REJECT:
         found["reject"] = <bytes>request.reject
         return found
+    if command == CMD_FLUSH_ALL and request.reject != NULL:
+        found["reject"] = <bytes>request.reject
     if request_has_key(request):
         found["key"] = request.key[:request.nkey]
     if command <= CMD_GATS:

@@ -234,5 +234,10 @@ cdef void classic_touch(Session *session, const Request *request) noexcept nogil
 
 cdef void classic_flush_all(Session *session, const Request *request) noexcept nogil:
     count(session.context.counters, CMD_FLUSH)
-    store_flush(&session.context, request.exptime)
-    answer(session, request, b"OK\r\n")
+    if not session.service.flush_enabled:
+        answer(session, request, b"CLIENT_ERROR flush_all not allowed\r\n")
+    elif request.reject != NULL:
+        answer(session, request, request.reject)
+    else:
+        store_flush(&session.context, request.exptime)
+        answer(session, request, b"OK\r\n")

@@ -13,9 +13,8 @@ from cachecore_ext.protocol.meta cimport (
 )
 from cachecore_ext.protocol.reply cimport reply_text
 from cachecore_ext.protocol.request cimport (
-    CMD_DEBUGTIME, CMD_DECR, CMD_DELETE, CMD_FLUSH_ALL, CMD_GATS, CMD_INCR, CMD_MA, CMD_MD, CMD_ME,
-    CMD_MG, CMD_MN, CMD_MS, CMD_QUIT, CMD_REJECT, CMD_STATS, CMD_TOUCH, CMD_VERBOSITY, CMD_VERSION, next_token,
-    request_stores,
+    CMD_ADMIN, CMD_DEBUGTIME, CMD_DECR, CMD_DELETE, CMD_FLUSH_ALL, CMD_GATS, CMD_INCR, CMD_MA, CMD_MD, CMD_ME,
+    CMD_MG, CMD_MN, CMD_MS, CMD_QUIT, CMD_REJECT, CMD_TOUCH, CMD_VERBOSITY, CMD_VERSION, next_token, request_stores,
 )
 from cachecore_ext.protocol.session cimport ASK, BYTES_PER_KEY, DONE, HANG_UP, QUIT
 from cachecore_ext.storage.store cimport (
@@ -146,7 +145,7 @@ cdef Outcome service_command(Session *session, Request *request) noexcept nogil:
         verbosity(session, request)
     elif request.command == CMD_DEBUGTIME:
         debugtime(session, request)
-    elif request.command == CMD_STATS:
+    elif request.command == CMD_ADMIN:
         return ASK
     elif request.command == CMD_QUIT:
         return QUIT

@@ -21,7 +21,7 @@ cdef enum Command:
     CMD_SET, CMD_ADD, CMD_REPLACE, CMD_APPEND, CMD_PREPEND, CMD_CAS, CMD_MS,
     CMD_DELETE, CMD_INCR, CMD_DECR, CMD_TOUCH,
     CMD_MG, CMD_MD, CMD_MA, CMD_ME, CMD_MN,
-    CMD_FLUSH_ALL, CMD_VERSION, CMD_VERBOSITY, CMD_STATS, CMD_DEBUGTIME,
+    CMD_FLUSH_ALL, CMD_VERSION, CMD_VERBOSITY, CMD_ADMIN, CMD_DEBUGTIME,
     CMD_QUIT,
     CMD_REJECT         # not a valid request: answer ``reject``
     CMD_HANG_UP        # not a client of ours: close without a word
@@ -42,7 +42,7 @@ cdef struct Meta:
 cdef struct Request:
     Command command
     bint noreply
-    const char *reject       # the reply line, NUL-terminated, with its line end
+    const char *reject       # the reply line, NUL-terminated, with its line end; of a flush_all: NULL unless it is wrong
     char *line
     size_t nline             # without the line end
     size_t consumed          # of the buffer: the line, and the value's block if that is complete

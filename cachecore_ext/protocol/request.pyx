@@ -208,13 +208,15 @@ cdef void parse_touch(Request *request) noexcept nogil:
 
 
 cdef void parse_flush_all(Request *request) noexcept nogil:
+    """``flush_all [delay]``. It counts with a wrong delay, too, and may be forbidden whatever the delay: it stays itself."""
     cdef Tokens tokens
     cdef int32_t delay = 0
     take_words(request, &tokens)
+    request.reject = NULL
     if tokens.count > 1 + <uint32_t>request.noreply and not parse_i32(
         tokens.token[1].p, tokens.token[1].n, &delay
     ):
-        reject(request, BAD_EXPTIME)
+        request.reject = BAD_EXPTIME
     request.exptime = delay
 
 
@@ -398,7 +400,9 @@ cdef Command command_of(const char *word, size_t n) noexcept nogil:
             return CMD_ADD
         if memcmp(word, b"cas", 3) == 0:
             return CMD_CAS
-        return CMD_GAT if memcmp(word, b"gat", 3) == 0 else CMD_REJECT
+        if memcmp(word, b"gat", 3) == 0:
+            return CMD_GAT
+        return CMD_ADMIN if memcmp(word, b"lru", 3) == 0 else CMD_REJECT
     if n == 2:
         return meta_command_of(word)
     if n == 4:
@@ -434,7 +438,7 @@ cdef Command long_command_of(const char *word, size_t n) noexcept nogil:
     if n == 5:
         if memcmp(word, b"touch", 5) == 0:
             return CMD_TOUCH
-        return CMD_STATS if memcmp(word, b"stats", 5) == 0 else CMD_REJECT
+        return CMD_ADMIN if memcmp(word, b"stats", 5) == 0 or memcmp(word, b"slabs", 5) == 0 else CMD_REJECT
     if n == 6:
         if memcmp(word, b"delete", 6) == 0:
             return CMD_DELETE
@@ -451,6 +455,12 @@ cdef Command long_command_of(const char *word, size_t n) noexcept nogil:
         if memcmp(word, b"verbosity", 9) == 0:
             return CMD_VERBOSITY
         return CMD_DEBUGTIME if memcmp(word, b"debugtime", 9) == 0 else CMD_REJECT
+    if n == 8:
+        return CMD_ADMIN if memcmp(word, b"shutdown", 8) == 0 else CMD_REJECT
+    if n == 11:
+        return CMD_ADMIN if memcmp(word, b"lru_crawler", 11) == 0 else CMD_REJECT
+    if n == 14:
+        return CMD_ADMIN if memcmp(word, b"cache_memlimit", 14) == 0 else CMD_REJECT
     return CMD_REJECT
 
 

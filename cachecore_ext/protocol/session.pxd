@@ -11,6 +11,7 @@ cdef struct Service:
     # One for all workers.
     char version_line[64]   # the reply to ``version``, NUL-terminated; set once
     bint debug_commands     # whether debugtime exists; set once
+    bint flush_enabled      # whether flush_all is allowed; set once
     uint32_t verbosity      # atomic
 
 cdef struct Session:

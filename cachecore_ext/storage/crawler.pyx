@@ -31,12 +31,11 @@ cdef bint is_set(uint64_t classes, uint32_t cls) noexcept nogil:
 cdef void begin(Crawler *crawler, const Context *context) noexcept nogil:
     """Begin a crawl of the classes that are due, or were asked for."""
     cdef uint64_t requested = and_u64(&crawler.requested, 0), tocrawl = load_u32(&crawler.tocrawl)
-    cdef bint enabled = load_u32(&crawler.enabled)
     cdef CrawlClass *of
     cdef uint32_t cls
     for cls in range(1, context.store.slabs.nclasses + 1):
         of = &crawler.classes[cls]
-        if (enabled and of.due <= context.now) or is_set(requested, cls):
+        if of.due <= context.now or is_set(requested, cls):
             crawler.crawling |= <uint64_t>1 << cls
             memset(of, 0, sizeof(CrawlClass))
             of.left = tocrawl if tocrawl != 0 else <uint64_t>0 - 1
@@ -129,6 +128,10 @@ cdef uint64_t crawl_page(Crawler *crawler, Context *context, uint64_t limit) noe
 cdef int64_t crawler_step(Crawler *crawler, Context *context) noexcept nogil:
     """Look at the next CRAWL_STEP chunks, if a class is due; how long to rest, in microseconds."""
     cdef uint64_t looked = 0
+    if not load_u32(&crawler.enabled):
+        crawler.crawling = 0
+        store_u32(&crawler.running, False)
+        return CRAWL_IDLE_US
     if not crawler.crawling:
         begin(crawler, context)
     while crawler.crawling and looked < CRAWL_STEP:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.protocol import (
+    test_admin_errors,
     test_changes,
     test_framing,
     test_limits,
@@ -31,6 +32,7 @@ MODULES = (
     test_meta_set,
     test_meta_rest,
     test_stats,
+    test_admin_errors,
 )
 
 #: Every row, its name preceded by its table's.

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cachecore import Server
+from cachecore.admin import Admin
 from cachecore_ext.probe import Store
 
 MB = 1 << 20
@@ -167,6 +168,17 @@ def test_clients_that_do_not_read_share_a_bound() -> None:
             assert ask(other, b"get small\r\n").endswith(b"END\r\n")
             assert stat(server, "response_obj_bytes") + stat(server, "read_buf_bytes") <= BUFFERS + 2 * MB
         assert ask(other, b"set large 0 0 1\r\nx\r\n") == b"STORED\r\n"
+
+
+def test_clients_that_do_not_read_long_answers_share_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Admin, "answer", lambda _, line: bytes(8 * MB) if line == b"stats long" else b"OK\r\n")
+    with Server(port=0, threads=2) as server, contextlib.ExitStack() as stack:
+        other = stack.enter_context(connect(server.address))
+        for _ in range(20):
+            stack.enter_context(connect(server.address)).sendall(b"stats long\r\n")
+            assert ask(other, b"stats short\r\n") == b"OK\r\n"  # the long answer is behind its worker, or before it
+            assert stat(server, "response_obj_bytes") <= BUFFERS + 2 * 8 * MB
+        assert stat(server, "response_obj_oom") > 0
 
 
 def test_long_get_lines_share_a_bound() -> None:

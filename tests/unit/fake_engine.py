@@ -5,6 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 from dataclasses import dataclass, field
+from functools import partialmethod
+
+from cachecore import Settings
 
 
 class EveryNumber(dict[str, int]):
@@ -21,6 +24,24 @@ class FakeRequest:
 
 
 @dataclass
+class FakeOptions:
+    """The options that the answers depend on, each with a switch of its own."""
+
+    settings: Settings = field(default_factory=Settings)
+    enable_shutdown: bool = False
+    disable_dumping: bool = False
+    slab_reassign: bool = False
+    lru_maintainer: bool = False
+    track_sizes: bool = False
+    idle_timeout: int = 0
+
+    def __post_init__(self) -> None:
+        self.conn_limit = self.settings.conn_limit
+        self.threads = self.settings.threads
+        self.stats = self.settings.stats
+
+
+@dataclass
 class FakeEngine:
     started: int = 1_700_000_000
     verbosity: int = 0
@@ -28,12 +49,32 @@ class FakeEngine:
     classes: dict[int, dict[str, int]] = field(default_factory=dict)
     tick: int = 62
     frozen: bool = False
+    detail: bool = False
+    automove: int = 0
+    automove_ratio: float = 0.8
+    automove_window: int = 10
+    lru_segmented: bool = False
+    hot_lru_pct: int = 20
+    warm_lru_pct: int = 40
+    hot_max_factor: float = 0.2
+    warm_max_factor: float = 2.0
+    temporary_ttl: int | None = None
+    crawler_enabled: bool = False
+    crawler_sleep: int = 100
+    crawler_tocrawl: int = 0
+    slab_reassign_last_busy_status: str = "none"
+    verdict: str = "OK"  # what comes of a page's move, or of a crawl
+    memory_limit: int | None = 64 << 20  # None: it cannot be changed
+    sizes: dict[int, int] = field(default_factory=dict)
+    dumped: list[tuple[bytes, int, int]] = field(default_factory=list)
+    prefixes: list[tuple[bytes, int, int, int, int]] = field(default_factory=list)
+    clients: list[tuple[int, str, str | None, str, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.calls: list[str] = []
+        self.calls: list[object] = []
         self.fds: list[int] = []
         self.threads: dict[str, str] = {}
-        self.answers: queue.Queue[tuple[int, bytes]] = queue.Queue()
+        self.answers: queue.Queue[tuple[int, bytes | None]] = queue.Queue()
         self.requests: queue.Queue[FakeRequest | None] = queue.Queue()
         self._stopped = threading.Event()
 
@@ -56,7 +97,7 @@ class FakeEngine:
     def next_admin(self) -> FakeRequest | None:
         return self.requests.get()
 
-    def answer_admin(self, token: int, reply: bytes) -> None:
+    def answer_admin(self, token: int, reply: bytes | None) -> None:
         self.answers.put((token, reply))
 
     def stop(self) -> None:
@@ -69,7 +110,7 @@ class FakeEngine:
         self.calls.append("close")
 
     def counters(self) -> dict[str, int]:
-        return EveryNumber()
+        return EveryNumber() if self.memory_limit is None else EveryNumber(limit_maxbytes=self.memory_limit)
 
     def class_counters(self) -> dict[int, dict[str, int]]:
         return self.classes
@@ -88,3 +129,46 @@ class FakeEngine:
 
     def clock_resume(self) -> None:
         self.frozen = False
+
+    def _set(self, name: str, value: object) -> None:
+        setattr(self, name, value)
+
+    set_detail = partialmethod(_set, "detail")
+    set_automove = partialmethod(_set, "automove")
+    set_automove_ratio = partialmethod(_set, "automove_ratio")
+    set_automove_window = partialmethod(_set, "automove_window")
+    set_lru_segmented = partialmethod(_set, "lru_segmented")
+    set_temporary_ttl = partialmethod(_set, "temporary_ttl")
+    set_crawler_enabled = partialmethod(_set, "crawler_enabled")
+    set_crawler_sleep = partialmethod(_set, "crawler_sleep")
+    set_crawler_tocrawl = partialmethod(_set, "crawler_tocrawl")
+
+    def set_lru_tuning(self, hot_pct: int, warm_pct: int, hot_factor: float, warm_factor: float) -> None:
+        self.hot_lru_pct, self.warm_lru_pct = hot_pct, warm_pct
+        self.hot_max_factor, self.warm_max_factor = hot_factor, warm_factor
+
+    def slabs_reassign(self, source: int, target: int) -> str:
+        self.calls.append(("reassign", source, target))
+        return self.verdict
+
+    def crawl(self, classes: frozenset[int] | None) -> str:
+        self.calls.append(("crawl", classes if classes is None else sorted(classes)))
+        return self.verdict
+
+    def set_memory_limit(self, nbytes: int) -> bool:
+        if self.memory_limit is not None:
+            self.memory_limit = nbytes
+        return self.memory_limit is not None
+
+    def item_sizes(self) -> dict[int, int]:
+        return self.sizes
+
+    def cachedump(self, cls: int, limit: int) -> list[tuple[bytes, int, int]]:
+        self.calls.append(("cachedump", cls, limit))
+        return self.dumped
+
+    def prefix_stats(self) -> list[tuple[bytes, int, int, int, int]]:
+        return self.prefixes
+
+    def connections(self) -> list[tuple[int, str, str | None, str, int]]:
+        return self.clients

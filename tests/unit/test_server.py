@@ -8,14 +8,18 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import cachecore.server
+import cachecore_ext.engine
 from cachecore import Server, Settings, SettingsError, StartError
+from cachecore.admin import Admin
 from cachecore.server import create_engine
 from cachecore.stats import FIRST_TICK
+from cachecore_ext.engine import Engine
 from tests.unit.fake_engine import FakeEngine
 from tests.unit.traces import nothing_left, own_threads, refused
 
@@ -284,6 +288,26 @@ def test_the_statistics_are_the_same_from_both_sides():
     for name in ("cmd_get", "get_hits", "get_misses", "cmd_set", "curr_items", "bytes", "uptime", "time"):
         assert str(found[name]) == wire[name], name
     assert (found["cmd_get"], found["get_hits"], found["get_misses"], found["curr_items"]) == (2, 1, 1, 1)
+
+
+def test_what_an_answer_may_be(monkeypatch):
+    """Bytes, none of them, or None for a closed connection; earlier replies and later commands are not lost."""
+    answers = {b"stats one": b"ONE\r\n", b"slabs two noreply": b"", b"shutdown": None}
+    monkeypatch.setattr(Admin, "answer", lambda _, line: answers[line])
+    with Server(port=0, threads=1) as server, socket.create_connection(server.address, timeout=10) as client:
+        client.sendall(b"mn\r\nstats one\r\nmn\r\nslabs two noreply\r\nmn\r\nshutdown\r\nmn\r\n")
+        with client.makefile("rb") as replies:
+            assert replies.read() == b"MN\r\nONE\r\nMN\r\nMN\r\n"
+
+
+def test_flush_all_can_be_forbidden(monkeypatch):
+    monkeypatch.setattr(cachecore_ext.engine, "Engine", partial(Engine, flush_enabled=False))
+    with Server(port=0, threads=1) as server:
+        request = b"set a 0 0 1\r\nb\r\nflush_all\r\nflush_all x\r\nflush_all noreply\r\nget a\r\n"
+        assert ask(server.address, request, b"END\r\n") == (
+            b"STORED\r\n" + b"CLIENT_ERROR flush_all not allowed\r\n" * 2 + b"VALUE a 0 1\r\nb\r\nEND\r\n"
+        )
+        assert server.stats()["cmd_flush"] == 3
 
 
 def test_every_list_is_answered():

@@ -128,7 +128,7 @@ def test_a_page_that_leaves_gives_out_no_chunk_any_more():
 
 def test_an_empty_page_goes_to_another_class():
     slabs = Slabs(2 * PAGE, table_cost=100_000)
-    cls, chunks = filled(slabs, 1000)
+    _, chunks = filled(slabs, 1000)
     other = slabs.class_for(3000)
     charged = slabs.charged
     page = slabs.page_of(chunks[0])
@@ -146,7 +146,7 @@ def test_an_empty_page_goes_to_another_class():
 
 def test_an_empty_page_goes_to_the_pool_and_is_the_next_one_given_out():
     slabs = Slabs(3 * PAGE)
-    cls, chunks = filled(slabs, 1000)
+    _, chunks = filled(slabs, 1000)
     page = slabs.page_of(chunks[0])
     before = slabs.charged
     slabs.leave(page)

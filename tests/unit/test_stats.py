@@ -1,4 +1,4 @@
-"""The stats family: names, order and formats as memcached has them; what is asked for, what is an error."""
+"""The lists of stats: names, order and formats as memcached has them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,19 @@ import pytest
 
 from cachecore import Settings, __version__
 from cachecore.settings import OPTIONS
-from cachecore.stats import answer
-from tests.unit.fake_engine import EveryNumber, FakeEngine
+from cachecore.stats import (
+    CACHEDUMP_MAX,
+    cachedump,
+    connections,
+    encode,
+    general,
+    items,
+    prefixes,
+    settings,
+    sizes,
+    slabs,
+)
+from tests.unit.fake_engine import EveryNumber, FakeEngine, FakeOptions
 
 
 def split(names: str) -> list[str]:
@@ -33,6 +44,19 @@ GENERAL = split(
     "crawler_reclaimed crawler_items_checked lrutail_reflocked"
 )
 
+#: Fields of a feature, and the field that they stand behind.
+REASSIGNING = split(
+    "hash_is_expanding slab_reassign_rescues slab_reassign_chunk_rescues slab_reassign_inline_reclaim "
+    "slab_reassign_busy_items slab_reassign_busy_deletes slab_reassign_busy_nomem "
+    "slab_reassign_last_busy_status slab_reassign_running slabs_moved"
+)
+CRAWLING = split("hash_is_expanding lru_crawler_running lru_crawler_starts")
+MAINTAINED = [
+    split("hash_is_expanding lru_maintainer_juggles"),
+    split("evicted_unfetched evicted_active"),
+    split("lrutail_reflocked moves_to_cold moves_to_warm moves_within_lru direct_reclaims lru_bumps_dropped"),
+]
+
 #: The fields that are not a counter of the engine.
 OWN = {
     "pid": os.getpid(),
@@ -43,6 +67,8 @@ OWN = {
     "pointer_size": 64,
     "max_connections": 1024,
     "threads": 4,
+    "limit_maxbytes": 64 << 20,
+    "slab_reassign_last_busy_status": "none",
     **dict.fromkeys(
         (
             "log_worker_dropped",
@@ -53,9 +79,8 @@ OWN = {
         ),
         0,
     ),
-    **dict.fromkeys(("unexpected_napi_ids", "crawler_reclaimed", "crawler_items_checked"), 0),
+    **dict.fromkeys(("unexpected_napi_ids", "round_robin_fallback"), 0),
     **dict.fromkeys(("auth_cmds", "auth_errors", "hash_is_expanding"), 0),
-    **dict.fromkeys(("round_robin_fallback", "slab_global_page_pool"), 0),
 }
 
 SETTINGS = {
@@ -126,7 +151,13 @@ SLABS = split(
     "get_hits cmd_set delete_hits incr_hits decr_hits cas_hits cas_badval touch_hits"
 )
 
-ZERO = {"crawler_reclaimed", "crawler_items_checked", "free_chunks_end", "tailrepairs"}
+#: The fields of stats items when everything is on.
+ALL_ITEMS = split(
+    "number number_hot number_warm number_cold number_temp age_hot age_warm age mem_requested evicted "
+    "evicted_nonzero evicted_time outofmemory tailrepairs reclaimed expired_unfetched evicted_unfetched "
+    "evicted_active crawler_reclaimed crawler_items_checked lrutail_reflocked moves_to_cold moves_to_warm "
+    "moves_within_lru direct_reclaims hits_to_hot hits_to_warm hits_to_cold hits_to_temp"
+)
 
 
 @pytest.fixture
@@ -134,39 +165,60 @@ def engine() -> FakeEngine:
     return FakeEngine(tick=100, verbosity=2, flush_tick=77)
 
 
-def fields(engine: FakeEngine, line: bytes, **options: object) -> dict[str, str]:
-    reply = answer(engine, Settings(**options), line).decode()
-    lines = reply.split("\r\n")
-    assert lines[-2:] == ["END", ""]
-    matches = [re.fullmatch(r"STAT (\S+) (.+)", found) for found in lines[:-2]]
-    return {match[1]: match[2] for match in matches}
+def behind(names: list[str], *added: list[str]) -> list[str]:
+    """The names with each list's own put behind its first, which is one of them."""
+    names = list(names)
+    for first, *more in added:
+        at = names.index(first) + 1
+        names[at:at] = more
+    return names
 
 
-def test_general(engine):
-    found = fields(engine, b"stats")
-    assert list(found) == GENERAL
+@pytest.mark.parametrize(
+    ("options", "crawls", "names"),
+    [
+        ({}, False, GENERAL),
+        ({"slab_reassign": True}, False, behind(GENERAL, REASSIGNING)),
+        ({}, True, behind(GENERAL, CRAWLING)),
+        ({"lru_maintainer": True}, False, behind(GENERAL, *MAINTAINED)),
+        ({"idle_timeout": 1}, False, behind(GENERAL, ["auth_errors", "idle_kicks"])),
+        (
+            {"slab_reassign": True, "lru_maintainer": True},
+            True,
+            behind(GENERAL, *MAINTAINED, CRAWLING, REASSIGNING),
+        ),
+    ],
+)
+def test_general(engine, options, crawls, names):
+    engine.crawler_enabled = crawls
+    found = general(engine, FakeOptions(**options))
+    assert list(found) == names
     counted = EveryNumber()
     for name, value in found.items():
         if not name.startswith("rusage"):
-            assert value == str(OWN.get(name, counted[name])), name
+            assert value == OWN.get(name, counted[name]), name
 
 
 def test_rusage_is_seconds_with_six_digits(engine):
-    found = fields(engine, b"stats")
+    found = general(engine, FakeOptions())
     for name in ("rusage_user", "rusage_system"):
         assert re.fullmatch(r"\d+\.\d{6}", found[name])
     assert 0 < float(found["rusage_user"]) < sum(os.times()[:2]) + 1
 
 
+def shown(engine: FakeEngine, **options: object) -> dict[str, str]:
+    """What stats settings shows with these options."""
+    found = settings(engine, FakeOptions(Settings(**options)))
+    return {name: str(value) for name, value in found.items()}
+
+
 def test_settings(engine):
-    found = fields(engine, b"stats settings")
-    assert list(found.items()) == list(SETTINGS.items())
+    assert list(shown(engine).items()) == list(SETTINGS.items())
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"memory_limit": 100}, {"maxbytes": "104857600"}),
         ({"conn_limit": 7}, {"maxconns": "7"}),
         ({"port": -1}, {"tcpport": "-1"}),
         ({"listen": "a,b:5"}, {"inter": "a,b:5"}),
@@ -184,7 +236,31 @@ def test_settings(engine):
     ],
 )
 def test_settings_follow_the_options(engine, options, expected):
-    assert fields(engine, b"stats settings", **options) == SETTINGS | expected
+    assert shown(engine, **options) == SETTINGS | expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("memory_limit", 100 << 20, {"maxbytes": "104857600"}),
+        ("detail", True, {"detail_enabled": "yes"}),
+        ("automove", 2, {"slab_automove": "2"}),
+        ("automove_ratio", 0.755, {"slab_automove_ratio": "0.76"}),
+        ("automove_window", 30, {"slab_automove_window": "30"}),
+        ("crawler_enabled", True, {"lru_crawler": "yes"}),
+        ("crawler_sleep", 5, {"lru_crawler_sleep": "5"}),
+        ("crawler_tocrawl", 6, {"lru_crawler_tocrawl": "6"}),
+        ("lru_segmented", True, {"lru_segmented": "yes"}),
+        ("hot_lru_pct", 1, {"hot_lru_pct": "1"}),
+        ("warm_lru_pct", 2, {"warm_lru_pct": "2"}),
+        ("hot_max_factor", 3, {"hot_max_factor": "3.00"}),
+        ("warm_max_factor", 0.5, {"warm_max_factor": "0.50"}),
+        ("temporary_ttl", 0, {"temp_lru": "yes", "temporary_ttl": "0"}),
+    ],
+)
+def test_settings_follow_the_engine(engine, name, value, expected):
+    setattr(engine, name, value)
+    assert shown(engine) == SETTINGS | expected
 
 
 def test_every_field_of_an_option_is_shown():
@@ -194,72 +270,83 @@ def test_every_field_of_an_option_is_shown():
 
 
 def test_a_path_that_is_no_utf_8_is_shown_as_its_bytes(engine):
-    reply = answer(engine, Settings(unix_socket="/\udcff"), b"stats settings")
+    reply = encode(settings(engine, FakeOptions(Settings(unix_socket="/\udcff"))))
     assert b"STAT domain_socket /\xff\r\n" in reply
 
 
-def test_items_and_slabs_of_classes_in_order(engine):
-    counters = EveryNumber(number=3, total_pages=1)
+@pytest.mark.parametrize(
+    ("maintainer", "temporary_ttl", "names"),
+    [
+        (False, None, ITEMS),
+        (False, 5, ITEMS),
+        (True, 5, ALL_ITEMS),
+        (True, None, [name for name in ALL_ITEMS if name != "number_temp"]),
+    ],
+)
+def test_items_of_classes_in_order(engine, maintainer, temporary_ttl, names):
+    counters = EveryNumber(number=3)
     engine.classes = {12: counters, 2: counters}
-    for line, prefix, names in ((b"stats items", "items:", ITEMS), (b"stats slabs", "", SLABS)):
-        expected = {
-            f"{prefix}{number}:{name}": "0" if name in ZERO else str(counters[name])
-            for number in (2, 12)
-            for name in names
-        }
-        if not prefix:
-            expected |= {"active_slabs": "2", "total_malloced": str(EveryNumber()["total_malloced"])}
-        assert list(fields(engine, line).items()) == list(expected.items())
+    engine.temporary_ttl = temporary_ttl
+    expected = {f"items:{number}:{name}": counters[name] for number in (2, 12) for name in names}
+    found = items(engine, FakeOptions(lru_maintainer=maintainer))
+    assert list(found.items()) == list(expected.items())
+
+
+def test_slabs_of_classes_in_order(engine):
+    counters = EveryNumber(total_pages=1)
+    engine.classes = {12: counters, 2: counters}
+    expected = {
+        f"{number}:{name}": 0 if name == "free_chunks_end" else counters[name]
+        for number in (2, 12)
+        for name in SLABS
+    } | {"active_slabs": 2, "total_malloced": EveryNumber()["total_malloced"]}
+    assert list(slabs(engine, FakeOptions()).items()) == list(expected.items())
 
 
 def test_only_classes_with_items_and_only_those_with_pages(engine):
     engine.classes = {1: EveryNumber(number=0, total_pages=1), 2: EveryNumber(number=5, total_pages=0)}
-    assert {name.split(":")[1] for name in fields(engine, b"stats items")} == {"2"}
-    slabs = fields(engine, b"stats slabs")
-    assert {name.split(":")[0] for name in slabs if ":" in name} == {"1"}
-    assert slabs["active_slabs"] == "1"
+    assert {name.split(":")[1] for name in items(engine, FakeOptions())} == {"2"}
+    found = slabs(engine, FakeOptions())
+    assert {name.split(":")[0] for name in found if ":" in name} == {"1"}
+    assert found["active_slabs"] == 1
 
 
-def test_an_empty_server_has_no_items(engine):
-    assert answer(engine, Settings(), b"stats items") == b"END\r\n"
+def test_a_list_of_nothing_is_its_end(engine):
+    assert encode(items(engine, FakeOptions())) == b"END\r\n"
 
 
-@pytest.mark.parametrize("line", [b"stats reset", b"stats  reset ", b"stats reset now"])
-def test_reset(engine, line):
-    assert answer(engine, Settings(), line) == b"RESET\r\n"
-    assert engine.calls == ["reset"]
+def test_sizes(engine):
+    engine.sizes = {96: 2, 32: 1, 1024: 7}
+    assert sizes(engine, FakeOptions()) == {"sizes_status": "disabled"}
+    assert list(sizes(engine, FakeOptions(track_sizes=True)).items()) == [("32", 1), ("96", 2), ("1024", 7)]
 
 
-@pytest.mark.parametrize(
-    ("line", "same"),
-    [
-        (b"stats ", b"stats"),
-        (b"stats   ", b"stats"),
-        (b"stats  settings  detail", b"stats settings"),
-        (b"stats items x", b"stats items"),
-        (b"stats slabs noreply", b"stats slabs"),
-    ],
-)
-def test_blanks_and_further_words_do_not_matter(engine, line, same):
-    assert list(fields(engine, line)) == list(fields(engine, same))
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"stats r",
-        b"stats set",
-        b"stats itemsx",
-        b"stats Items",
-        b"stats\tsettings",
-        b"stats noreply",
-        b"statsx",
+def test_connections(engine):
+    engine.clients = [
+        (5, "tcp:127.0.0.1:11211", None, "conn_listening", 70),
+        (9, "unix:/a b", "unix:/a b", "conn_new_cmd", 0),
     ]
-    + [
-        b"stats " + absent
-        for absent in (b"conns", b"sizes", b"detail on", b"cachedump 1 1", b"nonsense", b"\xff")
-    ],
-)
-def test_anything_else_is_an_error(engine, line):
-    assert answer(engine, Settings(), line) == b"ERROR\r\n"
-    assert engine.calls == []
+    assert encode(connections(engine, FakeOptions())) == (
+        b"STAT 5:addr tcp:127.0.0.1:11211\r\nSTAT 5:state conn_listening\r\nSTAT 5:secs_since_last_cmd 70\r\n"
+        b"STAT 9:addr unix:/a b\r\nSTAT 9:listen_addr unix:/a b\r\nSTAT 9:state conn_new_cmd\r\n"
+        b"STAT 9:secs_since_last_cmd 0\r\nEND\r\n"
+    )
+
+
+def test_cachedump(engine):
+    engine.dumped = [(b"\xff\x00", 5, 0), (b"a", 0, 1_800_000_000)]
+    assert cachedump(engine, 3, 7) == b"ITEM \xff\x00 [5 b; 0 s]\r\nITEM a [0 b; 1800000000 s]\r\nEND\r\n"
+    assert engine.calls == [("cachedump", 3, 7)]
+
+
+def test_a_cachedump_has_a_limit(engine):
+    line = len(b"ITEM %s [5 b; 0 s]\r\n" % (b"k" * 250))
+    engine.dumped = [(b"k" * 250, 5, 0)] * 10_000
+    reply = cachedump(engine, 3, 0)
+    assert reply.endswith(b"]\r\nEND\r\n")
+    assert CACHEDUMP_MAX - line < len(reply) <= CACHEDUMP_MAX
+
+
+def test_prefixes(engine):
+    engine.prefixes = [(b"a", 1, 2, 3, 4), (b"\xff", 0, 0, 0, 0)]
+    assert prefixes(engine) == b"PREFIX a get 1 hit 2 set 3 del 4\r\nPREFIX \xff get 0 hit 0 set 0 del 0\r\nEND\r\n"
