@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from . import stats
 from .control import Control, Options
-from .settings import MEBIBYTE
+from .options import MEBIBYTE
 
 #: What is sent; None closes the connection instead.
 Reply = bytes | None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from . import process
+from . import process, systemd
 from .errors import EXIT_FAILURE, SettingsError, StartError
 from .listeners import show_address
 from .server import Server, preload
@@ -27,16 +29,24 @@ _MANY_THREADS = 64
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the daemon with these words (default: the process's own) and return its exit status.
 
-    0: a signal ended it; 64: wrong usage; 67: unknown user; 71: the system refuses something; 1: the rest.
+    0: a signal or a client ended it; 64: wrong usage; 67: unknown user; 71: the system refuses something; 1: the
+    rest. With -d, the process that was called ends by SystemExit.
     """
     try:
-        settings, action, ignored = parse_argv(sys.argv[1:] if argv is None else argv)
+        settings, action, remarks = parse_argv(sys.argv[1:] if argv is None else argv)
         if action is not None:
             return _tell(_TEXTS[action]())
-        for word in ignored:
-            say(f'ignored "{word}", which belongs to no option')
-        with process.ending_signals():
-            _serve(settings)
+        for remark in remarks:
+            say(remark)
+        inherited = [sock for _, sock in systemd.inherited_sockets()]
+        with process.awaited_signals():
+            tell_parent = None
+            if settings.daemon:
+                tell_parent = process.start_daemon(
+                    keep_directory=settings.enable_coredumps, keep_output=settings.verbose > 0
+                )
+            _prepare(settings)
+            _serve(Server(settings), inherited, tell_parent)
     except (SettingsError, StartError) as error:
         say(str(error))
         return error.exit_status
@@ -62,27 +72,68 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
-def _serve(settings: Settings) -> None:
-    """Serve until a signal ends it. Raises StartError."""
+def _prepare(settings: Settings) -> None:
+    """Set the process's limits, then its user. Raises StartError."""
     if settings.threads > _MANY_THREADS:
         say(
             "WARNING: Setting a high number of worker threads is not recommended.\n"
             " Set this value to the number of cores in your machine or less."
         )
+    if settings.enable_coredumps:
+        process.raise_core_limit()
     process.raise_descriptor_limit(settings)
+    if settings.lock_memory:
+        process.allow_locked_memory()
     if settings.user is not None:
         preload()
         process.drop_privileges(settings.user)
     elif os.geteuid() == 0:
         say("running as root; -u <user> makes it run as that user")
-    with Server(settings) as server:
+
+
+def _serve(server: Server, inherited: list[socket.socket], tell_parent: Callable[[], None] | None) -> None:
+    """Serve until a signal or a client ends it. Raises StartError."""
+    settings = server.settings
+    server.on_shutdown = process.end
+    server.start(inherited)
+    received = signal.SIGTERM
+    try:
+        if settings.lock_memory:
+            _lock_memory()
         _write_files(server)
         _report(server)  # last: who waits for this line finds the files
-        received = process.wait_for_end()
-        if received == signal.SIGUSR1:
-            say("Gracefully stopping")
-        elif settings.verbose:
-            say("Exiting normally")
+        if tell_parent is not None:
+            tell_parent()
+        received = _wait_for_end(server)
+    finally:
+        server.stop(save=received == signal.SIGUSR1)
+        if settings.daemon and settings.pidfile:
+            _remove_pid_file(settings.pidfile)
+
+
+def _wait_for_end(server: Server) -> signal.Signals:
+    """Wait for a signal that ends the daemon, and say so; at each SIGHUP, read its files again."""
+    systemd.notify_ready()
+    while (received := process.wait_for_signal()) == signal.SIGHUP:
+        systemd.notify_reloading()
+        try:
+            server.reload()
+        except StartError as error:
+            say(str(error))
+        systemd.notify_ready()
+    systemd.notify_stopping()
+    if received == signal.SIGUSR1:
+        say("Gracefully stopping")
+    elif server.settings.verbose:
+        say("Exiting normally")
+    return received
+
+
+def _lock_memory() -> None:
+    try:
+        process.lock_memory()
+    except (ImportError, OSError) as error:
+        say(f"warning: -k invalid, mlockall() failed: {getattr(error, 'strerror', error)}")
 
 
 def _report(server: Server) -> None:
@@ -119,3 +170,10 @@ def _write_files(server: Server) -> None:
             process.write_pid_file(pid_file)
         except OSError as error:
             say(f"Could not open the pid file {pid_file}.tmp for writing: {error.strerror}")
+
+
+def _remove_pid_file(path: str) -> None:
+    try:
+        Path(path).unlink()
+    except OSError as error:
+        say(f"Could not remove the pid file {path}: {error.strerror}")

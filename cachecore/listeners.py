@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import socket
 import stat
 from collections.abc import Iterable
@@ -20,6 +21,14 @@ Address = tuple[str, int] | str
 
 #: An address that this machine does not have; harmless as long as its name or list means another one, too.
 _ABSENT: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+#: What may stand before an address: the use of TLS, a protocol, a tag. The tag serves memcached's proxy.
+_PREFIX: Final = re.compile(
+    r"\A(?:(notls|btls|mtls):)?(?:proto\[(\w*)\]:)?(?:tag(?:\[\w{1,8}\]|_\w{1,8}_):)?(.*)\Z", re.DOTALL
+)
+
+#: The protocols that may be named there; none is what -B says.
+_PROTOCOLS: Final = frozenset({"", "ascii", "negotiating"})
 
 #: How often a free port is looked for that every address of a server can have.
 _EPHEMERAL_ATTEMPTS: Final = 16
@@ -70,8 +79,13 @@ def open_listeners(settings: Settings) -> list[Listener]:
     interfaces = _interfaces(settings)
     for _ in range(_EPHEMERAL_ATTEMPTS - 1):
         with contextlib.suppress(_PortTakenError):
-            return _open_tcp(interfaces, settings.listen_backlog)
-    return _open_tcp(interfaces, settings.listen_backlog)
+            return _open_tcp(interfaces, settings)
+    return _open_tcp(interfaces, settings)
+
+
+def adopt_listeners(sockets: Iterable[socket.socket]) -> list[Listener]:
+    """Listeners on sockets that somebody else has bound; a UNIX socket's file stays when they are closed."""
+    return [_adopted(sock) for sock in sockets]
 
 
 def close_listeners(listeners: Iterable[Listener]) -> None:
@@ -82,6 +96,16 @@ def close_listeners(listeners: Iterable[Listener]) -> None:
 
 class _PortTakenError(StartError):
     """The free port of the first address is in use at another one; another free port may do."""
+
+
+def _adopted(sock: socket.socket) -> Listener:
+    sock.setblocking(False)
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        path = os.fsdecode(name)
+        return Listener(sock, "@" + path[1:] if path.startswith("\0") else path)
+    _set_for_clients(sock)
+    return Listener(sock, name[:2])
 
 
 def _interfaces(settings: Settings) -> list[_Interface]:
@@ -95,7 +119,12 @@ def _interfaces(settings: Settings) -> list[_Interface]:
 def _resolve(text: str, port: int) -> _Interface:
     """The socket addresses that one item of ``-l`` means."""
     label = f"one of interface(s) {text}"
-    host, given = _split(text)
+    tls, protocol, place = _PREFIX.findall(text)[0]
+    if tls:
+        raise StartError(f"failed to listen on {label}: '{tls}' option is valid only when SSL is enabled")
+    if protocol not in _PROTOCOLS:
+        raise StartError(f"failed to listen on {label}: this server does not speak the protocol {protocol}")
+    host, given = _split(place)
     if given is not None:
         if not (given.isascii() and given.isdecimal() and int(given) <= 65535):
             raise StartError(f'failed to listen on {label}: Invalid port number: "{given}"')
@@ -125,7 +154,7 @@ def _addresses(host: str | None, port: int) -> list[tuple[int, tuple[Any, ...]]]
     return [(family, entry[4]) for family in families for entry in found if entry[0] == family]
 
 
-def _open_tcp(interfaces: list[_Interface], backlog: int) -> list[Listener]:
+def _open_tcp(interfaces: list[_Interface], settings: Settings) -> list[Listener]:
     opened: list[Listener] = []
     free_port = 0  # one for all, once the system has chosen it
     try:
@@ -134,7 +163,7 @@ def _open_tcp(interfaces: list[_Interface], backlog: int) -> list[Listener]:
             before = len(opened)
             for family, (host, port, *rest) in addresses:
                 try:
-                    listener = _listen_tcp(family, (host, port or free_port, *rest), backlog)
+                    listener = _listen_tcp(family, (host, port or free_port, *rest), settings)
                 except OSError as error:
                     if error.errno not in _ABSENT:
                         taken = error.errno == errno.EADDRINUSE and port == 0
@@ -151,23 +180,35 @@ def _open_tcp(interfaces: list[_Interface], backlog: int) -> list[Listener]:
     return opened
 
 
-def _listen_tcp(family: int, address: tuple[Any, ...], backlog: int) -> Listener:
+def _listen_tcp(family: int, address: tuple[Any, ...], settings: Settings) -> Listener:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(
-            socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
-        )  # this and the next: accepted sockets inherit
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if settings.sock_cookie_id:
+            _mark(sock, settings.sock_cookie_id)
+        _set_for_clients(sock)
         sock.bind(address)
-        sock.listen(backlog)
+        sock.listen(settings.listen_backlog)
         sock.setblocking(False)
         return Listener(sock, sock.getsockname()[:2])
     except BaseException:
         sock.close()
         raise
+
+
+def _set_for_clients(sock: socket.socket) -> None:
+    """What the sockets that a TCP listener accepts have from it."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _mark(sock: socket.socket, mark: int) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+    except OSError as error:
+        raise OSError(error.errno, f"sock_cookie_id: {error.strerror}") from error
 
 
 def _open_unix(path: str, mask: int, backlog: int) -> Listener:

@@ -1,21 +1,26 @@
 """The machinery of an option: how its text is read, what it accepts, and how it shows in ``stats settings``.
 
-The rows themselves are in ``settings``; ``usage`` makes of them the command line, ``-h`` and README's table.
+The rows themselves are in ``settings`` and ``extended``; ``usage`` makes of them the command line, ``-h`` and README's
+tables.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .errors import EXIT_USAGE, SettingsError
+from .errors import EXIT_FAILURE, EXIT_USAGE, SettingsError
 
 #: How a value is written in ``stats settings``, by the field's name there.
 Stats = Mapping[str, Callable[[Any], "int | str"]]
 
-_SIZE_UNITS: Final = {"k": 1 << 10, "m": 1 << 20}
+KIBIBYTE: Final = 1 << 10
+MEBIBYTE: Final = 1 << 20
+
+_SIZE_UNITS: Final = {"k": KIBIBYTE, "m": MEBIBYTE}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,8 +29,13 @@ class Kind:
 
     read: Callable[[str, Any], Any]  # text and the value so far -> value; ValueError: not readable
     accepts: Callable[[Any], bool]  # type and range of a value
-    refusal: str  # the message for everything else, memcached's where it has one
+    refusal: str | Callable[[object], str]  # the message for everything else, memcached's where it has one
     status: int = EXIT_USAGE  # of the process that was given such a value
+
+    def refused(self, value: object, shown: str) -> SettingsError:
+        """The error for ``value``, which the user wrote as ``shown``."""
+        text = self.refusal if isinstance(self.refusal, str) else self.refusal(value)
+        return SettingsError(f"{text} ({shown})", self.status)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,6 +50,10 @@ class Option:
     help: str
     shown: str  # the default as the user reads it, "" where there is nothing to say
     stats: Stats
+    hidden: bool  # accepted, but not in -h, where tools look for what a server can do
+    suboption: bool  # one of -o's
+    words: Mapping[str, Any]  # of -o: what a word without a value sets this to
+    missing: str  # the message when a suboption lacks its value
 
     @property
     def long(self) -> str:
@@ -49,14 +63,16 @@ class Option:
     def checked(self, value: object, shown: str) -> Any:
         """``value``, if its type and range are right; else SettingsError names ``shown``.
 
-        An option with several values takes a list, too, and one that is no text takes the command line's form of it:
-        "1m" for a size.
+        None means not given, where that is the default. An option with several values takes a list, too, and one that
+        is no text takes the command line's form of it: "1m" for a size.
         """
+        if value is None and self.default is None:
+            return None
         if isinstance(value, str) and isinstance(self.default, (tuple, int)):
             return self.read(value, (), shown)
         value = tuple(value) if isinstance(value, list) else value
         if not self.kind.accepts(value):
-            raise SettingsError(f"{self.kind.refusal} ({shown})", self.kind.status)
+            raise self.kind.refused(value, shown)
         return value
 
     def read(self, text: str, before: object, shown: str) -> Any:
@@ -64,7 +80,7 @@ class Option:
         try:
             value = self.kind.read(text, before)
         except ValueError:
-            raise SettingsError(f"{self.kind.refusal} ({shown})", self.kind.status) from None
+            raise self.kind.refused(text, shown) from None
         return self.checked(value, shown)
 
 
@@ -77,32 +93,72 @@ def option(
     *,
     shown: str | None = None,
     stats: Stats | None = None,
+    hidden: bool = False,
 ) -> Any:
     """A field of ``Settings`` with its row; the row's name is the field's."""
+    row = {"short": short, "metavar": metavar, "kind": kind, "help": text, "stats": stats or {}, "hidden": hidden}
+    return _field(default, shown, row | {"suboption": False, "words": {}, "missing": ""})
+
+
+def suboption(
+    metavar: str,
+    default: Any,
+    kind: Kind,
+    text: str,
+    *,
+    words: Mapping[str, Any] | None = None,
+    missing: str = "Missing {} argument",
+    shown: str | None = None,
+    stats: Stats | None = None,
+) -> Any:
+    """The same for a suboption of ``-o``; ``{}`` in ``words`` and ``missing`` stands for its name."""
+    row = {"short": "", "metavar": metavar, "kind": kind, "help": text, "stats": stats or {}, "hidden": False}
+    return _field(default, shown, row | {"suboption": True, "words": words or {}, "missing": missing})
+
+
+def toggle(
+    default: bool, text: str, *, words: Mapping[str, bool] | None = None, stats: Stats | None = None
+) -> Any:
+    """A suboption that is on by its name and off by its name behind ``no_``, unless ``words`` are given."""
+    words = {"{}": True, "no_{}": False} if words is None else words
+    shown = "on" if words.get("{}") and default else ""
+    return suboption("", default, switch(), text, words=words, shown=shown, stats=stats)
+
+
+def _field(default: Any, shown: str | None, row: dict[str, Any]) -> Any:
     if shown is None:
         shown = "" if default is None or isinstance(default, bool) else str(default)
-    row = {
-        "short": short,
-        "metavar": metavar,
-        "kind": kind,
-        "help": text,
-        "shown": shown,
-        "stats": stats or {},
-    }
-    return dataclasses.field(default=default, metadata=row)
+    return dataclasses.field(default=default, metadata={**row, "shown": shown})
 
 
 def rows(settings: type) -> tuple[Option, ...]:
-    """The rows of a class whose fields were made with ``option``."""
-    return tuple(
-        Option(name=field.name, default=field.default, **field.metadata)
-        for field in dataclasses.fields(settings)
-    )
+    """The rows of a class whose fields were made with the functions above."""
+
+    def row(name: str, default: Any, metadata: Mapping[str, Any]) -> Option:
+        words = {word.format(name): value for word, value in metadata["words"].items()}
+        own = {"words": words, "missing": metadata["missing"].format(name)}
+        return Option(name=name, default=default, **{**metadata, **own})
+
+    return tuple(row(field.name, field.default, field.metadata) for field in dataclasses.fields(settings))
 
 
-def whole(low: int, high: int, refusal: str, status: int = EXIT_USAGE) -> Kind:
+def whole(
+    low: int, high: int, refusal: str | Callable[[object], str], status: int = EXIT_USAGE
+) -> Kind:
     """Whole numbers from ``low`` to ``high``."""
     return Kind(lambda text, _: _whole(text), lambda value: _is_whole(value, low, high), refusal, status)
+
+
+def whole_list(separator: str, refusal: str) -> Kind:
+    """A tuple of whole numbers; a text has them with a separator between."""
+
+    def read(text: str, _: object) -> tuple[int, ...]:
+        return tuple(map(_whole, text.split(separator)))
+
+    def accepts(value: object) -> bool:
+        return isinstance(value, tuple) and all(type(number) is int for number in value)
+
+    return Kind(read, accepts, refusal)
 
 
 def octal(low: int, high: int, refusal: str) -> Kind:
@@ -124,22 +180,35 @@ def size(low: int, high: int, refusal: str) -> Kind:
     return Kind(read, lambda value: _is_whole(value, low, high), refusal)
 
 
-def ratio_above(low: float, refusal: str, status: int) -> Kind:
-    """Finite numbers above ``low``; None means the built-in default."""
+def ratio(low: float, high: float, refusal: str) -> Kind:
+    """Finite numbers above ``low`` and up to ``high``."""
 
     def accepts(value: object) -> bool:
-        if value is None:
-            return True
-        return isinstance(value, int | float) and math.isfinite(value) and value > low
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        return math.isfinite(value) and low < value <= high
 
-    return Kind(lambda text, _: float(text), accepts, refusal, status)
+    return Kind(lambda text, _: float(text), accepts, refusal, EXIT_FAILURE)
+
+
+def choice(allowed: tuple[str, ...], refusal: str | Callable[[object], str], status: int = EXIT_USAGE) -> Kind:
+    """One of these words."""
+    return Kind(lambda text, _: text, lambda value: value in allowed, refusal, status)
+
+
+def character(refusal: str) -> Kind:
+    """One byte that is neither blank nor a control character."""
+
+    def accepts(value: object) -> bool:
+        code = os.fsencode(value) if isinstance(value, str) else b""
+        return len(code) == 1 and code[0] > 0x20 and code[0] != 0x7F
+
+    return Kind(lambda text, _: text, accepts, refusal, EXIT_FAILURE)
 
 
 def words(refusal: str) -> Kind:
-    """Any text but the empty one; None means not given."""
-    return Kind(
-        lambda text, _: text or _unreadable(), lambda value: value is None or _is_words(value), refusal
-    )
+    """Any text but the empty one."""
+    return Kind(lambda text, _: text or _unreadable(), _is_words, refusal)
 
 
 def word_list(separators: str, refusal: str) -> Kind:

@@ -6,16 +6,25 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from .errors import EXIT_NO_USER, StartError
+from .errors import EXIT_FAILURE, EXIT_NO_USER, StartError
 from .listeners import Address
 from .settings import Settings
 
 #: The signals that end the daemon.
 ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGUSR1})
+
+#: All that the daemon waits for; the other one has it read its files again.
+AWAITED: Final = ENDING | {signal.SIGHUP}
+
+# Of Linux: every page is locked when it is used, those of now and those to come.
+_MCL_CURRENT: Final = 1
+_MCL_FUTURE: Final = 2
+_MCL_ONFAULT: Final = 4
 
 #: Descriptors beside those of clients: the standard streams, listeners, files, and a few for each thread.
 _RESERVED: Final = 32
@@ -45,6 +54,38 @@ def raise_descriptor_limit(settings: Settings) -> None:
                 "Try starting as root or requesting smaller maxconns value."
             ) from error
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def raise_core_limit() -> None:
+    """Raise the limit of core files as far as it goes (-r).
+
+    Raises:
+        StartError: there would be no core file (exit status 71).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    infinity = resource.RLIM_INFINITY
+    for wanted in ((infinity, infinity), (hard, hard)):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, wanted)
+            break
+    if resource.getrlimit(resource.RLIMIT_CORE)[0] == 0:
+        raise StartError("failed to ensure corefile creation")
+
+
+def allow_locked_memory() -> None:
+    """Let ``lock_memory`` succeed also after ``drop_privileges``, if this is root."""
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def lock_memory() -> None:
+    """Keep memory that is used, now or later, from being paged out (-k). Raises OSError."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def drop_privileges(user: str) -> None:
@@ -86,23 +127,75 @@ def _write_whole(path: str, temporary: str, text: str) -> None:
     Path(temporary).rename(path)
 
 
-@contextlib.contextmanager
-def ending_signals() -> Iterator[None]:
-    """Hold back the signals that end the daemon, for ``wait_for_end``; ignore SIGHUP and SIGPIPE for good.
+def start_daemon(*, keep_directory: bool, keep_output: bool) -> Callable[[], None]:
+    """Go on in a child of this process, in a session of its own and, unless told otherwise, in the root directory.
 
-    Threads that are started inside leave the ending signals to the caller's thread.
+    This process waits, and ends with status 0 when the child calls what is returned: the daemon serves. From then
+    on the child's standard streams lead nowhere, unless told otherwise. A child that ends before passes its exit
+    status on. To be called before there are threads.
+
+    Raises:
+        SystemExit: in the process that waited.
+        StartError: the system has no room for another process (exit status 71).
     """
-    for ignored in (signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(ignored, signal.SIG_IGN)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    reader, writer = os.pipe()
+    try:
+        child = os.fork()
+    except OSError as error:
+        raise StartError(f"failed to daemon() in order to daemonize: {error.strerror}") from error
+    if child:
+        os.close(writer)
+        raise SystemExit(_wait_for_daemon(child, reader))
+    os.close(reader)
+    os.setsid()
+    if not keep_directory:
+        os.chdir("/")
+    return partial(_leave_parent, writer, keep_output)
+
+
+def _wait_for_daemon(child: int, reader: int) -> int:
+    """The exit status of the process that started the daemon; a signal ends the waiting, not the daemon."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
+    with open(reader, "rb") as report:
+        if report.read():
+            return 0
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return status if status >= 0 else EXIT_FAILURE
+
+
+def _leave_parent(writer: int, keep_output: bool) -> None:
+    if not keep_output:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(nowhere, stream)
+        os.close(nowhere)
+    with contextlib.suppress(BrokenPipeError), open(writer, "wb") as report:
+        report.write(b"serving")
+
+
+@contextlib.contextmanager
+def awaited_signals() -> Iterator[None]:
+    """Hold back the ``AWAITED`` signals, for ``wait_for_signal``; ignore SIGPIPE for good.
+
+    Threads that are started inside leave these signals to the caller's thread.
+    """
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
     try:
         yield
     finally:
-        while signal.sigtimedwait(ENDING, 0) is not None:
+        while signal.sigtimedwait(AWAITED, 0) is not None:
             pass  # a second Ctrl-C while stopping
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def wait_for_end() -> signal.Signals:
-    """Wait for one of the ``ENDING`` signals."""
-    return signal.Signals(signal.sigwait(ENDING))
+def wait_for_signal() -> signal.Signals:
+    """Wait for one of the ``AWAITED`` signals."""
+    return signal.Signals(signal.sigwait(AWAITED))
+
+
+def end(graceful: bool) -> None:
+    """Let ``wait_for_signal`` return as if a signal had come from outside."""
+    os.kill(os.getpid(), signal.SIGUSR1 if graceful else signal.SIGINT)

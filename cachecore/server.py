@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import os
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
 from types import TracebackType
@@ -13,14 +15,89 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from . import not_yet, stats
 from .admin import Admin
 from .errors import EXIT_FAILURE, StartError
-from .listeners import Address, Listener, close_listeners, open_listeners
-from .settings import MEBIBYTE, Settings
+from .listeners import Address, Listener, adopt_listeners, close_listeners, open_listeners
+from .options import KIBIBYTE, MEBIBYTE
+from .settings import Settings
+from .users import read_users
 from .version import MEMCACHED_VERSION, package_version
 
 if TYPE_CHECKING:
     from cachecore_ext.engine import Engine
 
+#: Names and passwords.
+Users = list[tuple[bytes, bytes]]
+
 _RENDERING_FAILED: Final = b"SERVER_ERROR internal error, see the server's log\r\n"
+
+
+#: What ``engine_options`` says and this data plane does not know yet.
+NOT_YET: Final = frozenset(
+    {
+        "idle_timeout",
+        "maxconns_fast",
+        "dump_enabled",
+        "watch_enabled",
+        "prefix_delimiter",
+        "detail_enabled",
+        "watcher_logbuf_size",
+        "worker_logbuf_size",
+        "users",
+        "memory_file",
+    }
+)
+
+
+def engine_options(settings: Settings, users: Users | None = None) -> dict[str, Any]:
+    """These settings in the data plane's words; ``users`` are those of ``auth_file``."""
+    delimiter = settings.prefix_delimiter
+    return {
+        # Memory: bytes.
+        "memory_limit": settings.memory_limit * MEBIBYTE,
+        "item_size_max": settings.max_item_size,
+        "growth_factor": settings.slab_growth_factor,
+        "chunk_size_min": settings.slab_min_size,
+        "slab_sizes": settings.slab_sizes,
+        "slab_chunk_max": settings.slab_chunk_max * KIBIBYTE,
+        "buffer_limit": settings.read_buf_mem_limit * MEBIBYTE,
+        "hugepages": settings.enable_largepages,
+        "memory_file": settings.memory_file,
+        # Items.
+        "evictions": not settings.disable_evictions,
+        "use_cas": not settings.disable_cas,
+        "lru_segmented": settings.lru_maintainer,
+        "lru_maintainer": settings.lru_maintainer,
+        "hot_lru_pct": settings.hot_lru_pct,
+        "warm_lru_pct": settings.warm_lru_pct,
+        "hot_max_factor": settings.hot_max_factor,
+        "warm_max_factor": settings.warm_max_factor,
+        "temporary_ttl": settings.temporary_ttl,  # seconds
+        "lru_crawler": settings.lru_crawler,
+        "lru_crawler_sleep": settings.lru_crawler_sleep,  # microseconds
+        "lru_crawler_tocrawl": settings.lru_crawler_tocrawl,
+        "slab_reassign": settings.slab_reassign,
+        "slab_automove": settings.slab_automove,
+        "slab_automove_ratio": settings.slab_automove_ratio,
+        "slab_automove_window": settings.slab_automove_window,
+        # Threads and connections.
+        "threads": settings.threads,
+        "max_connections": settings.conn_limit,
+        "maxconns_fast": settings.maxconns_fast,
+        "idle_timeout": settings.idle_timeout,  # seconds
+        "reqs_per_event": settings.max_reqs_per_event,
+        # What clients may ask, and who they have to be.
+        "binary_probe": settings.protocol == "auto",
+        "users": users,
+        "flush_enabled": not settings.disable_flush_all,
+        "dump_enabled": not settings.disable_dumping,
+        "watch_enabled": not settings.disable_watch,
+        "prefix_delimiter": os.fsencode(delimiter or ":"),
+        "detail_enabled": delimiter is not None,
+        "watcher_logbuf_size": settings.watcher_logbuf_size * KIBIBYTE,
+        "worker_logbuf_size": settings.worker_logbuf_size * KIBIBYTE,
+        "debug_commands": settings.debug_commands,
+        "verbosity": settings.verbose,
+        "version": MEMCACHED_VERSION,
+    }
 
 
 def create_engine(settings: Settings) -> Engine:
@@ -29,25 +106,17 @@ def create_engine(settings: Settings) -> Engine:
     Raises:
         MemoryError: the address space for ``memory_limit`` cannot be had.
         OSError: there are no descriptors left.
+        StartError: ``auth_file`` cannot be read.
         ValueError: the data plane does not go as far as an option does.
     """
     from cachecore_ext.engine import Engine  # not needed for -h, -V and wrong options
 
-    return Engine(
-        memory_limit=settings.memory_limit * MEBIBYTE,
-        item_size_max=settings.max_item_size,
-        threads=settings.threads,
-        max_connections=settings.conn_limit,
-        growth_factor=settings.slab_growth_factor,
-        chunk_size_min=settings.slab_min_size,
-        evictions=not settings.disable_evictions,
-        use_cas=not settings.disable_cas,
-        reqs_per_event=settings.max_reqs_per_event,
-        binary_probe=True,
-        debug_commands=settings.debug_commands,
-        verbosity=settings.verbose,
-        version=MEMCACHED_VERSION,
-    )
+    users = None if settings.auth_file is None else read_users(settings.auth_file)
+    options = engine_options(settings, users)
+    for name in ("users", "memory_file"):  # to serve without would be worse than not to serve
+        if name in NOT_YET and options[name] is not None:
+            raise ValueError(f"{name} is not available yet")
+    return Engine(**{name: value for name, value in options.items() if name not in NOT_YET})
 
 
 def preload() -> None:
@@ -109,6 +178,9 @@ class Server:
             raise TypeError(f"options go by name, as in Server(port=0); got {settings!r}")
         #: The settings, as given.
         self.settings: Final = settings
+        #: Called from a thread of the server's when a client asks for its end, with whether it is to be graceful;
+        #: it must not wait for that end. The daemon ends itself this way; by default the server stops.
+        self.on_shutdown: Callable[[bool], None] = self._stop_beside
         self._lifecycle = threading.Lock()
         self._stopped = threading.Event()
         self._stopped.set()
@@ -116,8 +188,10 @@ class Server:
         self._threads: list[threading.Thread] = []
         self._engine: Engine | None = None
 
-    def start(self) -> Self:
+    def start(self, sockets: Iterable[socket.socket] = ()) -> Self:
         """Listen and serve; return once clients can connect.
+
+        Given listening ``sockets``, it serves these instead of the addresses of its settings, and closes them.
 
         Raises:
             StartError: an address cannot be listened on (exit status 71), or memory, threads or
@@ -128,7 +202,7 @@ class Server:
             if self._engine is not None:
                 raise RuntimeError("the server has been started already")
             try:
-                self._start()
+                self._start(list(sockets))
             except BaseException:
                 self._release()
                 raise
@@ -136,8 +210,11 @@ class Server:
             atexit.register(self.stop)
         return self
 
-    def stop(self) -> None:
-        """Close every connection, end every thread and free everything; a no-op unless started."""
+    def stop(self, *, save: bool = False) -> None:
+        """Close every connection, end every thread and free everything; a no-op unless started.
+
+        ``save`` asks for a graceful end, which is the one that ``memory_file`` is kept for.
+        """
         with self._lifecycle:
             atexit.unregister(self.stop)
             self._release()
@@ -146,6 +223,25 @@ class Server:
     def wait(self) -> None:
         """Block until the server is stopped, by another thread."""
         self._stopped.wait()
+
+    def reload(self) -> None:
+        """Read again what can change while serving: the users of ``auth_file``.
+
+        Raises:
+            StartError: the file cannot be read or is wrong; the users stay those that they were.
+            RuntimeError: the server does not run.
+        """
+        engine = self._running()
+        if self.settings.auth_file is not None:
+            engine.set_users(read_users(self.settings.auth_file))  # type: ignore[attr-defined]
+
+    def request_shutdown(self, graceful: bool) -> None:
+        """End the server soon, as a client has asked for; returns at once, and may be called from any thread."""
+        self.on_shutdown(graceful)
+
+    def _stop_beside(self, graceful: bool) -> None:
+        stop = partial(self.stop, save=graceful)  # in a thread of its own: it waits for the caller's
+        threading.Thread(target=stop, name="cachecore-shutdown", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -186,8 +282,8 @@ class Server:
             raise RuntimeError("the server is not running")
         return self._engine
 
-    def _start(self) -> None:
-        self._listeners = open_listeners(self.settings)
+    def _start(self, sockets: list[socket.socket]) -> None:
+        self._listeners = adopt_listeners(sockets) if sockets else open_listeners(self.settings)
         try:
             engine = self._engine = create_engine(self.settings)
             for listener in self._listeners:

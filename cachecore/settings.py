@@ -1,23 +1,36 @@
-"""Every option of cachecore, one row each; command line, ``-h``, ``stats settings``, README's table follow.
+"""Every option of cachecore, one row each; command line, ``-h``, ``stats settings``, README's tables follow.
 
-Names, defaults, ranges, messages and exit statuses are memcached's unless a row's help says otherwise.
+The suboptions of ``-o`` are in ``extended``. Names, defaults, ranges, messages and exit statuses are memcached's
+unless a row's help says otherwise.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Final
 
 from .errors import EXIT_FAILURE, SettingsError
-from .options import Option, level, octal, option, ratio_above, rows, size, switch, whole, word_list, words
-
-MEBIBYTE: Final = 1 << 20
+from .extended import Extended, yes_no
+from .options import (
+    MEBIBYTE,
+    Option,
+    character,
+    choice,
+    level,
+    octal,
+    option,
+    ratio,
+    rows,
+    size,
+    switch,
+    whole,
+    word_list,
+    words,
+)
 
 #: Where a server listens that was told nothing: on this machine only.
 LOOPBACK: Final = ("127.0.0.1", "::1")
-
-#: The largest piece that a value is stored in, in bytes; ``max_item_size`` is a multiple of it.
-SLAB_CHUNK_MAX: Final = 512 * 1024
 
 _INT_MAX: Final = (1 << 31) - 1
 _PORT: Final = "ERROR: Invalid port number"
@@ -28,15 +41,22 @@ def _null(value: str | None) -> str:
 
 
 def _yes_unless(value: bool) -> str:
-    return "no" if value else "yes"
+    return yes_no(not value)
+
+
+def _protocol_refused(value: object) -> str:
+    if value == "binary":
+        return "This server does not speak the binary protocol"
+    return f"Invalid value for binding protocol: {value}\n -- should be one of auto or ascii"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Extended):
     """How a server is set up: keyword options with memcached's long names and defaults, checked when built.
 
-    Sizes are bytes, except ``memory_limit`` in MiB. ``listen`` holds addresses as ``-l`` takes them; a list
-    or one text is fine, too. ``user`` and ``pidfile`` concern the process: only the daemon acts on them.
+    Sizes are bytes, except ``memory_limit`` in MiB and those of ``Extended``. ``listen`` holds addresses as ``-l``
+    takes them; a list or one text is fine, too. ``daemon``, ``enable_coredumps``, ``lock_memory``, ``pidfile`` and
+    ``user`` concern the process: only the daemon acts on them.
 
     Raises:
         SettingsError: a value has the wrong type, is out of its range or does not go with another one.
@@ -58,6 +78,7 @@ class Settings:
         whole(0, 0, "UDP is not available in this version, only -U 0 (off) is"),
         "UDP port to listen on; only 0 (off) in this version",
         stats={"udpport": int},
+        hidden=True,
     )
     unix_socket: str | None = option(
         "s",
@@ -76,6 +97,14 @@ class Settings:
         shown="700",
         stats={"umask": "{:o}".format},
     )
+    enable_shutdown: bool = option(
+        "A",
+        "",
+        False,
+        switch(),
+        "enable the command shutdown",
+        stats={"shutdown_command": yes_no},
+    )
     listen: tuple[str, ...] = option(
         "l",
         "addr",
@@ -86,6 +115,8 @@ class Settings:
         shown="127.0.0.1 and ::1",
         stats={"inter": lambda value: ",".join(value or LOOPBACK)},
     )
+    daemon: bool = option("d", "", False, switch(), "run as a daemon; relative paths start at / then, unless -r")
+    enable_coredumps: bool = option("r", "", False, switch(), "maximize the limit of core files")
     user: str | None = option(
         "u",
         "user",
@@ -117,6 +148,7 @@ class Settings:
         "max simultaneous client connections",
         stats={"maxconns": int},
     )
+    lock_memory: bool = option("k", "", False, switch(), "keep the memory that is in use from being paged out")
     verbose: int = option(
         "v",
         "",
@@ -130,13 +162,13 @@ class Settings:
         "file",
         None,
         words("The path of the pid file must not be empty"),
-        "save the process id in this file",
+        "save the process id in this file; with -d it is removed at the end",
     )
     slab_growth_factor: float | None = option(
         "f",
         "num",
         None,
-        ratio_above(1.0, "Factor must be greater than 1", EXIT_FAILURE),
+        ratio(1, math.inf, "Factor must be greater than 1"),
         "chunk size growth factor",
         shown="fine steps for small items, coarser for large ones",
         stats={"growth_factor": lambda value: f"{1.25 if value is None else value:.2f}"},
@@ -148,6 +180,19 @@ class Settings:
         whole(1, _INT_MAX, "Chunk size must be greater than 0", EXIT_FAILURE),
         "min space used for key, value and flags",
         stats={"chunk_size": int},
+    )
+    enable_largepages: bool = option("L", "", False, switch(), "ask for large memory pages")
+    prefix_delimiter: str | None = option(
+        "D",
+        "char",
+        None,
+        character("No delimiter specified"),
+        "what separates a key's prefix from the rest in stats detail; given, these statistics are on from the start",
+        shown=":",
+        stats={
+            "stat_key_prefix": lambda value: value or ":",
+            "detail_enabled": lambda value: yes_no(value is not None),
+        },
     )
     threads: int = option(
         "t",
@@ -181,14 +226,64 @@ class Settings:
         "backlog queue limit",
         stats={"tcp_backlog": int},
     )
+    protocol: str = option(
+        "B",
+        "name",
+        "auto",
+        choice(("auto", "ascii"), _protocol_refused),
+        "auto closes connections that begin in another protocol than this server's; ascii reads them as text",
+        stats={"binding_protocol": lambda value: "auto-negotiate" if value == "auto" else value},
+    )
     max_item_size: int = option(
         "I",
         "size",
         MEBIBYTE,
         size(1024, 1 << 30, "Item max size must be from 1024 bytes to 1024m"),
-        "max item size, with a suffix k or m; a multiple of 512k, at most 1024m and half of -m",
+        "max item size, with a suffix k or m; a multiple of slab_chunk_max (512k), at most 1024m and half of -m",
         shown="1m",
         stats={"item_size_max": int},
+    )
+    disable_flush_all: bool = option(
+        "F",
+        "",
+        False,
+        switch(),
+        "disable the command flush_all",
+        stats={"flush_enabled": _yes_unless},
+    )
+    disable_dumping: bool = option(
+        "X",
+        "",
+        False,
+        switch(),
+        "disable stats cachedump and detail, lru_crawler metadump and mgdump",
+        stats={"dump_enabled": _yes_unless},
+    )
+    disable_watch: bool = option("W", "", False, switch(), "disable the command watch")
+    auth_file: str | None = option(
+        "Y",
+        "file",
+        None,
+        words("The path of the authentication file must not be empty"),
+        "clients must give a name and password of this file, a line user:password for each of at most 8; "
+        "SIGHUP reads it again",
+        stats={"auth_enabled_ascii": lambda value: "no" if value is None else value},
+    )
+    memory_file: str | None = option(
+        "e",
+        "file",
+        None,
+        words("The path of the memory file must not be empty"),
+        "keep the items in this file, which a stop by SIGUSR1 leaves for the next start",
+        stats={"memory_file": lambda value: "(null)" if value is None else value},
+    )
+    napi_ids: int | None = option(
+        "N",
+        "num",
+        None,
+        whole(1, _INT_MAX, "Maximum number of NAPI IDs must be greater than 0", EXIT_FAILURE),
+        "number of NAPI ids (accepted, no effect)",
+        stats={"num_napi_ids": lambda value: value or 0},
     )
     debug_commands: bool = option(
         "",
@@ -199,21 +294,24 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        for row in OPTIONS:
+        for row in ROWS:
             value = getattr(self, row.name)
             object.__setattr__(self, row.name, row.checked(value, f"{row.name}={value!r}"))
         if self.max_item_size > self.memory_limit * MEBIBYTE // 2:
             raise SettingsError("Cannot set item size limit higher than 1/2 of memory max.")
-        if self.max_item_size % SLAB_CHUNK_MAX:
-            raise SettingsError(
-                f"-I (item_size_max: {self.max_item_size}) must be evenly divisible by "
-                f"slab_chunk_max (bytes: {SLAB_CHUNK_MAX})"
-            )
+        self.check_sizes(item_size=self.max_item_size, smallest=self.slab_min_size)
+        self.check_extended()
 
     def stats(self) -> dict[str, int | str]:
         """The fields of ``stats settings`` that come from options, by their names there."""
-        return {name: show(getattr(self, row.name)) for row in OPTIONS for name, show in row.stats.items()}
+        return {name: show(getattr(self, row.name)) for row in ROWS for name, show in row.stats.items()}
 
 
-#: The rows, in the order of ``-h``.
-OPTIONS: Final[tuple[Option, ...]] = rows(Settings)
+#: Every row.
+ROWS: Final[tuple[Option, ...]] = rows(Settings)
+
+#: The rows of the options proper, in the order of ``-h``.
+OPTIONS: Final = tuple(row for row in ROWS if not row.suboption)
+
+#: The rows of the suboptions of ``-o``.
+SUBOPTIONS: Final = tuple(row for row in ROWS if row.suboption)

@@ -1,22 +1,21 @@
-"""The command line, made of the option rows: reading it, ``-h``, and the README's table of options.
+"""The command line, made of the option rows: reading it, ``-h``, and the README's tables of options.
 
-``python -m cachecore.usage`` prints the table.
+``python -m cachecore.usage`` prints the tables.
 """
 
 from __future__ import annotations
 
 import getopt
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from .errors import EXIT_FAILURE, EXIT_USAGE, SettingsError
-from .settings import OPTIONS, Settings
+from .extended import ABSENT, FORGOTTEN, PRESETS
+from .options import Option
+from .settings import OPTIONS, SUBOPTIONS, Settings
 from .version import MEMCACHED_VERSION, package_version
-
-README_BEGIN: Final = "<!-- options -->"
-README_END: Final = "<!-- /options -->"
 
 
 class Action(Enum):
@@ -27,24 +26,13 @@ class Action(Enum):
     VERSION = ("V", "version", "print the version and exit")
 
 
-#: memcached's options that this version does not have: letter, long option, whether a value follows.
-UNAVAILABLE: Final = (
-    ("A", "enable-shutdown", False),
-    ("B", "protocol", True),
-    ("d", "daemon", False),
-    ("D", "", True),
-    ("e", "memory-file", True),
-    ("F", "disable-flush-all", False),
-    ("k", "lock-memory", False),
-    ("L", "enable-largepages", False),
-    ("N", "napi-ids", True),
-    ("o", "extended", True),
-    ("r", "enable-coredumps", False),
-    ("S", "enable-sasl", False),
-    ("W", "disable-watch", False),
-    ("X", "disable-dumping", False),
-    ("Y", "auth-file", True),
-    ("Z", "enable-ssl", False),
+#: The option whose value is a list of suboptions.
+EXTENDED: Final = ("o", "extended", "list", "suboptions, with commas between")
+
+#: memcached's switches for what this server does not have: letter, long option, message.
+REFUSED: Final = (
+    ("S", "enable-sasl", "This server is not built with SASL support."),
+    ("Z", "enable-ssl", "This server is not built with TLS support."),
 )
 
 
@@ -53,7 +41,7 @@ class CommandLine(NamedTuple):
 
     settings: Settings
     action: Action | None
-    ignored: tuple[str, ...]  # words that belong to no option; memcached ignores them, too
+    remarks: tuple[str, ...]  # lines for the user: what has no effect
 
 
 def parse_argv(argv: Sequence[str]) -> CommandLine:
@@ -66,18 +54,48 @@ def parse_argv(argv: Sequence[str]) -> CommandLine:
     """
     options = {flag: row for row in OPTIONS for flag in _flags(row.short, row.long)}
     actions = {flag: action for action in Action for flag in _flags(*action.value[:2])}
-    unavailable = {flag for letter, long, _ in UNAVAILABLE for flag in _flags(letter, long)}
+    refused = {flag: message for letter, long, message in REFUSED for flag in _flags(letter, long)}
     given, ignored = _getopt(argv)
+    remarks = [f'ignored "{word}", which belongs to no option' for word in ignored]
     values: dict[str, Any] = {}
     for flag, text in given:
+        value = text.lstrip()
         if flag in actions:
             return CommandLine(Settings(), actions[flag], ())
-        if flag in unavailable:
-            raise SettingsError(f"{flag} is not available in this version of cachecore", EXIT_USAGE)
+        if flag in refused:
+            raise SettingsError(refused[flag], EXIT_USAGE)
+        if flag in _flags(*EXTENDED[:2]):
+            _read_suboptions(value, values, remarks)
+            continue
         row = options[flag]
-        value = text.lstrip()
         values[row.name] = row.read(value, values.get(row.name, row.default), f"{flag} {value}".rstrip())
-    return CommandLine(Settings(**values), None, tuple(ignored))
+    return CommandLine(Settings(**values), None, tuple(remarks))
+
+
+def _read_suboptions(text: str, values: dict[str, Any], remarks: list[str]) -> None:
+    """Read a list of suboptions into ``values`` and ``remarks``; as memcached, mind no value behind a plain word."""
+    by_word = {word: row for row in SUBOPTIONS for word in row.words}
+    by_name = {row.name: row for row in SUBOPTIONS if row.metavar}
+    for item in text.split(",") if text else ():
+        word, sign, value = item.partition("=")
+        if word in by_name and (sign or word not in by_word):
+            if not sign:
+                raise SettingsError(by_name[word].missing, EXIT_FAILURE)
+            values[word] = by_name[word].read(value, None, f"-o {item}")
+        elif word in by_word:
+            values[by_word[word].name] = by_word[word].words[word]
+        elif word in PRESETS:
+            values.update(PRESETS[word])
+        elif word in FORGOTTEN:
+            remarks.append(FORGOTTEN[word])
+        else:
+            raise _illegal(item)
+
+
+def _illegal(item: str) -> SettingsError:
+    """The error for a suboption that is none."""
+    reason = next((f": this server is without {lack}" for begin, lack in ABSENT.items() if item.startswith(begin)), "")
+    return SettingsError(f'Illegal suboption "{item}"{reason}', EXIT_FAILURE)
 
 
 def _flags(letter: str, long: str) -> list[str]:
@@ -87,7 +105,8 @@ def _flags(letter: str, long: str) -> list[str]:
 def _getopt(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
     known = [(row.short, row.long, bool(row.metavar)) for row in OPTIONS]
     known += [(*action.value[:2], False) for action in Action]
-    known += UNAVAILABLE
+    known += [(letter, long, False) for letter, long, _ in REFUSED]
+    known.append((*EXTENDED[:2], True))
     letters = "".join(letter + ":" * valued for letter, _, valued in known if letter)
     longs = [long + "=" * valued for _, long, valued in known if long]
     try:
@@ -110,18 +129,44 @@ def help_text() -> str:
         "",
     ]
     for row in OPTIONS:
-        default = f" (default: {row.shown})" if row.shown else ""
-        lines += _help_rows(row.short, row.long, row.metavar, row.help + default)
+        if not row.hidden:
+            value = f"=<{row.metavar}>" if row.metavar else ""
+            lines += _help_rows(", ".join(_flags(row.short, row.long)) + value, row.help + _default(row))
     for action in Action:
         letter, long, text = action.value
-        lines += _help_rows(letter, long, "", text)
+        lines += _help_rows(", ".join(_flags(letter, long)), text)
+    letter, long, metavar, text = EXTENDED
+    lines += _help_rows(f"{', '.join(_flags(letter, long))}=<{metavar}>", text + ":")
+    for flags, text, shown in _suboptions(lambda row: f"=<{row.metavar}>"):
+        lines += _help_rows(f"   - {flags}:", text + (f" (default: {shown})" if shown else ""))
     return "\n".join(lines)
 
 
-def _help_rows(letter: str, long: str, metavar: str, text: str) -> list[str]:
+def _default(row: Option) -> str:
+    return f" (default: {row.shown})" if row.shown else ""
+
+
+def _suboptions(show_value: Callable[[Option], str]) -> Iterable[tuple[str, str, str]]:
+    """Of each suboption, then of the presets: how it is written, what it means, its default."""
+    for row in SUBOPTIONS:
+        value = show_value(row) if row.metavar else ""
+        if row.words.keys() == {row.name, f"no_{row.name}"}:
+            flags = f"[no_]{row.name}" + (f"[{value}]" if value else "")
+        else:
+            flags = ", ".join([row.name + value] * bool(value) + list(row.words))
+        yield flags, row.help, row.shown
+    yield "modern", "what is the default already", ""
+    yield "no_modern", "the manners of memcached 1.4: " + ", ".join(_assignments(PRESETS["no_modern"])), ""
+
+
+def _assignments(values: Mapping[str, Any]) -> Iterable[str]:
+    """Suboptions as ``-o`` takes them, with these values."""
+    for name, value in values.items():
+        yield {True: name, False: f"no_{name}"}[value] if isinstance(value, bool) else f"{name}={value}"
+
+
+def _help_rows(flags: str, text: str) -> list[str]:
     indent = " " * 30
-    value = f"=<{metavar}>" if metavar else ""
-    flags = ", ".join(_flags(letter, long)) + value
     return textwrap.fill(text, 100, initial_indent=f"{flags:<29} ", subsequent_indent=indent).splitlines()
 
 
@@ -136,19 +181,26 @@ def license_text() -> str:
     return f"{version_text()}\n\n{text or 'MIT License'}".rstrip()
 
 
-def markdown_table() -> str:
-    """The options as the table that stands in README.md between its two markers."""
+def markdown_tables() -> dict[str, str]:
+    """The tables of README.md, each by the name of the markers that it stands between."""
 
-    def line(letter: str, long: str, metavar: str, text: str, shown: str) -> str:
-        flags = ", ".join(f"`{flag}`" for flag in _flags(letter, long))
+    def line(flags: Iterable[str], metavar: str, text: str, shown: str) -> str:
         value = f" *{metavar}*" if metavar else ""
-        return f"| {flags}{value} | {shown} | {text} |"
+        return f"| {', '.join(f'`{flag}`' for flag in flags)}{value} | {shown} | {text} |"
 
-    lines = ["| option | default | meaning |", "|---|---|---|"]
-    lines += [line(row.short, row.long, row.metavar, row.help, row.shown) for row in OPTIONS]
-    lines += [line(*action.value[:2], "", action.value[2], "") for action in Action]
-    return "\n".join(lines)
+    letter, long, metavar, text = EXTENDED
+    options = [line(_flags(row.short, row.long), row.metavar, row.help, row.shown) for row in OPTIONS]
+    options += [line(_flags(*action.value[:2]), "", action.value[2], "") for action in Action]
+    options += [line(_flags(letter, long), metavar, text, "")]
+    extended = [
+        line(flags.split(", "), "", text, shown) for flags, text, shown in _suboptions(lambda row: f"={row.metavar}")
+    ]
+    heads = {"options": "option", "extended": "suboption"}
+    return {
+        name: "\n".join([f"| {heads[name]} | default | meaning |", "|---|---|---|", *lines])
+        for name, lines in (("options", options), ("extended", extended))
+    }
 
 
 if __name__ == "__main__":
-    print(markdown_table())
+    print(*markdown_tables().values(), sep="\n\n")

@@ -28,6 +28,7 @@ class Engine:
         evictions: bool,  # False is -M
         use_cas: bool,  # False is -C
         reqs_per_event: int,  # -R
+        buffer_limit: int,  # bytes that clients have sent or were sent unfinished; 0 is the default
         binary_probe: bool,  # True: a first byte 0x80 closes the connection (-B auto)
         debug_commands: bool,  # True: the command debugtime exists
         verbosity: int,

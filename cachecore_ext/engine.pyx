@@ -33,7 +33,7 @@ from cachecore_ext.base.counters import ClassCounter, Counter
 
 cdef enum:
     CACHE_LINE = 64
-    # Stashes and pendings of all connections together: an eighth of the memory limit, and at least this.
+    # Stashes and pendings of all connections together: by default an eighth of the memory limit, and at least this.
     BUFFERS_MIN = 16 * 1024 * 1024
     DESCRIPTORS_PER_WORKER = 2   # epoll, inbox
     DESCRIPTORS_BESIDE = 4       # the acceptor's epoll and wake, the questions, the maintenance's alarm
@@ -117,6 +117,7 @@ cdef class Engine:
         evictions,
         use_cas,
         reqs_per_event,
+        buffer_limit,
         binary_probe,
         debug_commands,
         verbosity,
@@ -171,7 +172,7 @@ cdef class Engine:
         self.shared.max_connections = max_connections
         self.shared.reqs_per_event = reqs_per_event
         self.shared.binary_probe = binary_probe
-        self.shared.buffer_limit = max(<uint64_t>BUFFERS_MIN, settings.memory_limit / 8)
+        self.shared.buffer_limit = buffer_limit or max(<uint64_t>BUFFERS_MIN, settings.memory_limit / 8)
         self._allocate(&settings, threads)
         self.maintenance.lru = lru_maintainer
         self.maintenance.moves = slab_reassign

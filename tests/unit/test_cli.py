@@ -102,7 +102,8 @@ def test_what_they_print(capsys):
     [
         (["-p", "70000"], 64, "ERROR: Invalid port number (-p 70000)\n"),
         (["-c", "0"], 1, "Maximum connections must be greater than 0 (-c 0)\n"),
-        (["-d"], 64, "-d is not available in this version of cachecore\n"),
+        (["-S"], 64, "This server is not built with SASL support.\n"),
+        (["-o", "foo"], 1, 'Illegal suboption "foo"\n'),
         (["-q"], 1, 'Illegal argument "-q"\noption -q not recognized; see cachecore -h\n'),
     ],
 )

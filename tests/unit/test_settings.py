@@ -7,17 +7,8 @@ from pathlib import Path
 import pytest
 
 from cachecore import Settings, SettingsError
-from cachecore.settings import OPTIONS
-from cachecore.usage import (
-    README_BEGIN,
-    README_END,
-    UNAVAILABLE,
-    Action,
-    help_text,
-    markdown_table,
-    parse_argv,
-    version_text,
-)
+from cachecore.settings import OPTIONS, ROWS
+from cachecore.usage import EXTENDED, REFUSED, Action, help_text, markdown_tables, parse_argv, version_text
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -42,6 +33,48 @@ DEFAULTS = {
     "listen_backlog": 1024,
     "max_item_size": 1 << 20,
     "debug_commands": False,
+    "enable_shutdown": False,
+    "daemon": False,
+    "enable_coredumps": False,
+    "lock_memory": False,
+    "enable_largepages": False,
+    "prefix_delimiter": None,
+    "protocol": "auto",
+    "disable_flush_all": False,
+    "disable_dumping": False,
+    "disable_watch": False,
+    "auth_file": None,
+    "memory_file": None,
+    "napi_ids": None,
+    # of -o
+    "maxconns_fast": True,
+    "hashpower": None,
+    "hashexpand": True,
+    "tail_repair_time": None,
+    "hash_algorithm": None,
+    "lru_crawler": True,
+    "lru_crawler_sleep": 100,
+    "lru_crawler_tocrawl": 0,
+    "lru_maintainer": True,
+    "hot_lru_pct": 20,
+    "warm_lru_pct": 40,
+    "hot_max_factor": 0.2,
+    "warm_max_factor": 2.0,
+    "temporary_ttl": None,
+    "idle_timeout": 0,
+    "slab_reassign": True,
+    "slab_automove": 1,
+    "slab_automove_ratio": 0.8,
+    "slab_automove_window": 10,
+    "slab_sizes": (),
+    "slab_chunk_max": 512,
+    "watcher_logbuf_size": 256,
+    "worker_logbuf_size": 64,
+    "track_sizes": False,
+    "read_buf_mem_limit": 0,
+    "inline_ascii_resp": False,
+    "drop_privileges": False,
+    "sock_cookie_id": 0,
 }
 
 
@@ -50,7 +83,7 @@ def read(line: str) -> Settings:
 
 
 def test_the_defaults():
-    assert {row.name: getattr(Settings(), row.name) for row in OPTIONS} == DEFAULTS
+    assert {row.name: getattr(Settings(), row.name) for row in ROWS} == DEFAULTS
     assert parse_argv([]) == (Settings(), None, ())
 
 
@@ -95,6 +128,22 @@ def test_the_defaults():
         ("-I 1048576", "max_item_size", 1 << 20),
         ("-m 2048 -I 1024m", "max_item_size", 1 << 30),
         ("--debug-commands", "debug_commands", True),
+        ("-A", "enable_shutdown", True),
+        ("-B ascii", "protocol", "ascii"),
+        ("--protocol=auto", "protocol", "auto"),
+        ("-d", "daemon", True),
+        ("-r", "enable_coredumps", True),
+        ("-k", "lock_memory", True),
+        ("-L", "enable_largepages", True),
+        ("-D /", "prefix_delimiter", "/"),
+        ("-D\udce9", "prefix_delimiter", "\udce9"),
+        ("-F", "disable_flush_all", True),
+        ("-X", "disable_dumping", True),
+        ("-W", "disable_watch", True),
+        ("-Y /y", "auth_file", "/y"),
+        ("-e /e", "memory_file", "/e"),
+        ("-N 3", "napi_ids", 3),
+        ("-dAvk", "lock_memory", True),
     ],
 )
 def test_an_option_is_read(line, name, value):
@@ -111,8 +160,9 @@ def test_the_last_value_counts():
 
 
 def test_words_of_no_option_are_reported():
-    settings, action, ignored = parse_argv(["here", "-p", "5", "there"])
-    assert (settings.port, action, ignored) == (5, None, ("here", "there"))
+    settings, action, remarks = parse_argv(["here", "-p", "5", "there"])
+    assert (settings.port, action) == (5, None)
+    assert remarks == tuple(f'ignored "{word}", which belongs to no option' for word in ("here", "there"))
 
 
 @pytest.mark.parametrize(
@@ -154,6 +204,20 @@ def test_words_of_no_option_are_reported():
             "-I (item_size_max: 614400) must be evenly divisible by slab_chunk_max (bytes: 524288)",
             64,
         ),
+        ("-B binary", "This server does not speak the binary protocol (-B binary)", 64),
+        (
+            "-B foo",
+            "Invalid value for binding protocol: foo\n -- should be one of auto or ascii (-B foo)",
+            64,
+        ),
+        ("-D ab", "No delimiter specified (-D ab)", 1),
+        ("-D é", "No delimiter specified (-D é)", 1),
+        ("-D \x7f", "No delimiter specified (-D \x7f)", 1),
+        ("-N 0", "Maximum number of NAPI IDs must be greater than 0 (-N 0)", 1),
+        ("-S", "This server is not built with SASL support.", 64),
+        ("--enable-sasl", "This server is not built with SASL support.", 64),
+        ("-Z", "This server is not built with TLS support.", 64),
+        ("--enable-ssl", "This server is not built with TLS support.", 64),
         ("-q", 'Illegal argument "-q"\noption -q not recognized; see cachecore -h', 1),
         ("-p", 'Illegal argument "-p"\noption -p requires argument; see cachecore -h', 1),
         (
@@ -170,25 +234,12 @@ def test_a_wrong_option_is_refused_as_memcached_does(line, message, status):
     assert (str(caught.value), caught.value.exit_status) == (message, status)
 
 
-@pytest.mark.parametrize("letter", "dkrLDFXWAYeBSZNo")
-def test_an_option_of_memcached_that_is_not_there_yet(letter):
-    with pytest.raises(SettingsError) as caught:
-        read(f"-{letter} x")
-    assert str(caught.value) == f"-{letter} is not available in this version of cachecore"
-    assert caught.value.exit_status == 64
-
-
-@pytest.mark.parametrize("long", [long for _, long, _ in UNAVAILABLE if long])
-def test_its_long_form(long):
-    with pytest.raises(SettingsError) as caught:
-        parse_argv([f"--{long}", "x"])
-    assert str(caught.value) == f"--{long} is not available in this version of cachecore"
-
-
 def test_no_flag_means_two_things():
-    letters = [row.short for row in OPTIONS if row.short]
-    letters += [action.value[0] for action in Action] + [letter for letter, _, _ in UNAVAILABLE]
-    assert len(letters) == len(set(letters))
+    flags = [(row.short, row.long) for row in OPTIONS] + [action.value[:2] for action in Action]
+    flags += [(letter, long) for letter, long, _ in REFUSED] + [EXTENDED[:2]]
+    for names in zip(*flags, strict=True):
+        given = [name for name in names if name]
+        assert len(given) == len(set(given))
 
 
 @pytest.mark.parametrize(
@@ -251,9 +302,8 @@ def test_help_names_every_option_and_its_default():
     assert text.splitlines()[0] == "memcached 1.6.45"
     assert text.splitlines()[1].startswith("cachecore ")
     for row in OPTIONS:
-        assert any(
-            line.startswith((f"-{row.short}, --{row.long}", f"--{row.long}")) for line in text.splitlines()
-        )
+        begins = (f"-{row.short}, --{row.long}", f"--{row.long}")
+        assert any(line.startswith(begins) for line in text.splitlines()) is not row.hidden
     assert "--port=<num> " in text
     assert "(default: 11211)" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 110
@@ -265,7 +315,16 @@ def test_version_text():
     assert second.startswith("cachecore ")
 
 
-def test_the_table_of_the_readme_is_fresh():
+@pytest.mark.parametrize(
+    "word", ["udp", "binary", "sasl", "ssl", "tls", "ext_path", "freeratio", "proxy", "relaxed_privileges"]
+)
+def test_help_is_silent_about_what_is_absent(word):
+    """Tools ask the help text what a server can do."""
+    assert word not in help_text().lower()
+
+
+@pytest.mark.parametrize("name", ["options", "extended"])
+def test_the_tables_of_the_readme_are_fresh(name):
     text = README.read_text(encoding="utf-8")
-    found = text.partition(README_BEGIN)[2].partition(README_END)[0].strip()
-    assert found == markdown_table(), "python -m cachecore.usage prints the table"
+    found = text.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0].strip()
+    assert found == markdown_tables()[name], "python -m cachecore.usage prints the tables"
