@@ -8,18 +8,15 @@ import socket
 import subprocess
 import sys
 import threading
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 import cachecore.server
-import cachecore_ext.engine
 from cachecore import Server, Settings, SettingsError, StartError
 from cachecore.admin import Admin
 from cachecore.server import create_engine
 from cachecore.stats import FIRST_TICK
-from cachecore_ext.engine import Engine
 from tests.unit.fake_engine import FakeEngine
 from tests.unit.traces import nothing_left, own_threads, refused
 
@@ -300,9 +297,8 @@ def test_what_an_answer_may_be(monkeypatch):
             assert replies.read() == b"MN\r\nONE\r\nMN\r\nMN\r\n"
 
 
-def test_flush_all_can_be_forbidden(monkeypatch):
-    monkeypatch.setattr(cachecore_ext.engine, "Engine", partial(Engine, flush_enabled=False))
-    with Server(port=0, threads=1) as server:
+def test_flush_all_can_be_forbidden():
+    with Server(port=0, threads=1, disable_flush_all=True) as server:
         request = b"set a 0 0 1\r\nb\r\nflush_all\r\nflush_all x\r\nflush_all noreply\r\nget a\r\n"
         assert ask(server.address, request, b"END\r\n") == (
             b"STORED\r\n" + b"CLIENT_ERROR flush_all not allowed\r\n" * 2 + b"VALUE a 0 1\r\nb\r\nEND\r\n"
