@@ -101,7 +101,7 @@ def _serve(server: Server, inherited: list[socket.socket], tell_parent: Callable
         if settings.lock_memory:
             _lock_memory()
         _write_files(server)
-        _report(server)  # last: who waits for this line finds the files
+        _report(server, own=not inherited)  # last: who waits for this line finds the files
         if tell_parent is not None:
             tell_parent()
         received = _wait_for_end(server)
@@ -136,14 +136,15 @@ def _lock_memory() -> None:
         say(f"warning: -k invalid, mlockall() failed: {getattr(error, 'strerror', error)}")
 
 
-def _report(server: Server) -> None:
-    """Say where the server listens; with -v how it is set up, with -vv each listener."""
+def _report(server: Server, *, own: bool) -> None:
+    """Say where the server listens; with -v how it is set up, with -vv each listener. ``own``: it chose where."""
     settings = server.settings
     places = " and ".join(map(show_address, server.addresses)) or "no address: -p 0 and no -s"
-    loopback = not (settings.listen or settings.unix_socket) and server.addresses
+    loopback = own and not (settings.listen or settings.unix_socket) and server.addresses
     hint = " (this machine only; -l 0.0.0.0, -l :: or -l '*' opens it)" if loopback else ""
     if any(place[0] in ("0.0.0.0", "::") for place in server.addresses):
-        hint = " (every interface: whoever reaches the port can use it, there is no authentication)"
+        who = "can use it, there is no authentication" if settings.auth_file is None else "can try a password"
+        hint = f" (every interface: whoever reaches the port {who})"
     say(f"cachecore is listening on {places}{hint}")
     if settings.verbose:
         say(

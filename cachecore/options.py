@@ -68,7 +68,7 @@ class Option:
         """
         if value is None and self.default is None:
             return None
-        if isinstance(value, str) and isinstance(self.default, (tuple, int)):
+        if isinstance(value, str) and self.metavar and isinstance(self.default, (tuple, int)):
             return self.read(value, (), shown)
         value = tuple(value) if isinstance(value, list) else value
         if not self.kind.accepts(value):

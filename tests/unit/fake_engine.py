@@ -73,6 +73,7 @@ class FakeEngine:
     def __post_init__(self) -> None:
         self.calls: list[object] = []
         self.fds: list[int] = []
+        self.users: list[tuple[bytes, bytes]] | None = None
         self.threads: dict[str, str] = {}
         self.answers: queue.Queue[tuple[int, bytes | None]] = queue.Queue()
         self.requests: queue.Queue[FakeRequest | None] = queue.Queue()
@@ -114,6 +115,9 @@ class FakeEngine:
 
     def class_counters(self) -> dict[int, dict[str, int]]:
         return self.classes
+
+    def set_users(self, users: list[tuple[bytes, bytes]]) -> None:
+        self.users = users
 
     def reset_counters(self) -> None:
         self.calls.append("reset")

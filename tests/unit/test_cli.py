@@ -13,11 +13,12 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from cachecore import Settings, StartError
 from cachecore.cli import main, say
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -206,7 +207,8 @@ def test_a_signal_ends_it_at_once(number, words, farewell):
 
 def test_hangups_do_not_end_it():
     with daemon("-p", "-1") as running:
-        running.process.send_signal(signal.SIGHUP)
+        for _ in range(3):
+            running.process.send_signal(signal.SIGHUP)
         running.process.send_signal(signal.SIGPIPE)
         socket.create_connection(("127.0.0.1", running.port)).close()
         assert running.end(signal.SIGINT)[0] == 0
@@ -231,13 +233,54 @@ def test_it_serves_well_within_half_a_second():
 
 def test_signals_are_as_before_when_a_start_fails():
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGPIPE)}
+    handler = signal.getsignal(signal.SIGPIPE)
     try:
         assert main(["-l", "127.0.0.1:x"]) == 71
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGPIPE, handler)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
+class Ending:
+    """A server for ``cli``: while it starts a client asks for its end; how it was stopped is written down."""
+
+    def __init__(self, settings: Settings, graceful: bool) -> None:
+        self.settings = settings
+        self.graceful = graceful
+        self.calls: list[tuple[str, object]] = []
+        self.on_shutdown: Callable[[bool], None] | None = None
+        self.listeners, self.addresses = (), []
+
+    def start(self, sockets: list[socket.socket]) -> None:
+        assert sockets == []
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    def reload(self) -> None:
+        self.calls.append(("reload", None))
+        assert self.on_shutdown is not None
+        self.on_shutdown(self.graceful)
+        raise StartError("the file is lost")
+
+    def stop(self, *, save: bool) -> None:
+        self.calls.append(("stop", save))
+
+
+@pytest.mark.parametrize(("graceful", "farewell"), [(True, "Gracefully stopping"), (False, "Exiting normally")])
+def test_it_reloads_and_a_client_ends_it(monkeypatch, capsys, graceful, farewell):
+    ending: list[Ending] = []
+
+    def make(settings: Settings) -> Ending:
+        ending.append(Ending(settings, graceful))
+        return ending[0]
+
+    monkeypatch.setattr("cachecore.cli.Server", make)
+    handler = signal.getsignal(signal.SIGPIPE)
+    try:
+        assert main(["-vp", "-1"]) == 0
+    finally:
+        signal.signal(signal.SIGPIPE, handler)
+    assert ending[0].calls == [("reload", None), ("stop", graceful)]
+    assert capsys.readouterr().err.splitlines()[-2:] == ["the file is lost", farewell]
 
 
 # What the system refuses

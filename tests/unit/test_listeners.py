@@ -49,6 +49,57 @@ def test_where_it_listens(engine, listen, expected):
         assert len({port for _, port in server.addresses}) == 1
 
 
+@pytest.mark.parametrize(
+    "prefix", ["proto[ascii]:", "proto[negotiating]:", "tag[a]:", "tag_12345678_:", "proto[ascii]:tag[x_y]:"]
+)
+def test_a_prefix_changes_no_address(engine, prefix):
+    with Server(port=0, listen=[prefix + "127.0.0.1", prefix + "[::1]:0"]) as server:
+        assert [host for host, _ in server.addresses] == ["127.0.0.1", "::1"]
+
+
+def test_a_mark_for_the_firewall(engine, monkeypatch):
+    set_option = socket.socket.setsockopt
+    marks: list[int] = []
+
+    class Marked(socket.socket):
+        def setsockopt(self, level: int, name: int, value: int) -> None:
+            if name == socket.SO_MARK:
+                marks.append(value)
+                if value == 2:
+                    raise PermissionError(errno.EPERM, "Operation not permitted")
+            else:
+                set_option(self, level, name, value)
+
+    monkeypatch.setattr(socket, "socket", Marked)
+    with Server(port=0):
+        assert marks == []
+    with Server(port=0, sock_cookie_id=1):
+        assert marks == [1, 1]
+    assert str(refused(port=0, sock_cookie_id=2)) == (
+        "failed to listen on TCP port -1: sock_cookie_id: Operation not permitted"
+    )
+
+
+def test_sockets_of_somebody_else_s(engine, tmp_path):
+    path = str(tmp_path / "socket")
+    tcp = socket.create_server(("127.0.0.1", 0))
+    unix, abstract = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    unix.bind(path)
+    abstract.bind(f"\0cachecore-{os.getpid()}")
+    sockets = [tcp, unix, abstract]
+    for sock in sockets[1:]:
+        sock.listen()
+    place = tcp.getsockname()
+    with nothing_left():
+        server = Server(port=1).start(sockets)
+        assert server.addresses == [place, path, f"@cachecore-{os.getpid()}"]
+        assert not any(sock.getblocking() for sock in sockets)
+        assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        server.stop()
+    assert all(sock.fileno() == -1 for sock in sockets)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["socket"]
+
+
 def test_a_name_means_all_its_addresses(engine):
     with Server(port=0, listen="localhost") as server:
         found = {entry[4][0] for entry in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}
@@ -102,7 +153,11 @@ def test_a_port_in_use_is_not_half_taken(engine, taken):
         ("127.0.0.1:", 'Invalid port number: ""'),
         (":11211", "Name or service not known"),
         ("[::1", "Name or service not known"),
-        ("proto[ascii]:127.0.0.1:1", "Name or service not known"),
+        ("proto[binary]:127.0.0.1", "this server does not speak the protocol binary"),
+        ("proto[proxy]:127.0.0.1", "this server does not speak the protocol proxy"),
+        ("notls:127.0.0.1", "'notls' option is valid only when SSL is enabled"),
+        ("mtls:proto[ascii]:127.0.0.1", "'mtls' option is valid only when SSL is enabled"),
+        ("tag[123456789]:127.0.0.1", 'Invalid port number: "127.0.0.1"'),
         ("x" * 70 + ".invalid", "Name or service not known"),
     ],
 )

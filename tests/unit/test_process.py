@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import pwd
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from cachecore import StartError, cli, process
 from cachecore.cli import main
 from cachecore.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
 
 # Its user
 
@@ -114,6 +120,56 @@ def test_a_limit_that_is_too_low(monkeypatch, capsys):
     assert capsys.readouterr().err == (
         "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns value.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "may_raise", "expected"),
+    [(0, 5, True, (INFINITE, INFINITE)), (0, 5, False, (5, 5)), (0, INFINITE, False, (INFINITE, INFINITE))],
+)
+def test_the_limit_of_core_files(monkeypatch, soft, hard, may_raise, expected):
+    limits = Limits(monkeypatch, soft, hard, may_raise)
+    if not may_raise and hard != INFINITE:
+        monkeypatch.setattr(resource, "RLIM_INFINITY", 1 << 62)
+    process.raise_core_limit()
+    assert limits.now == expected
+
+
+def test_no_core_files_to_be_had(monkeypatch, capsys):
+    Limits(monkeypatch, 0, 0, False)
+    monkeypatch.setattr(resource, "RLIM_INFINITY", 1 << 62)
+    assert main(["-r", "-p", "-1"]) == 71
+    assert capsys.readouterr().err == "failed to ensure corefile creation\n"
+
+
+def locked(words: str) -> tuple[int, list[str]]:
+    """KiB that a server with -k has locked, and what it says, under a limit of its own."""
+    script = f"""if True:
+        import resource, signal, sys
+        from pathlib import Path
+        from cachecore import cli, process
+        {words}
+        def seen(graceful=False):
+            status = Path("/proc/self/status").read_text()
+            print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmLck")))
+            return signal.SIGTERM
+        process.wait_for_signal = seen
+        sys.exit(cli.main(["-k", "-p", "-1"]))
+    """
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    return int(done.stdout), done.stderr.splitlines()
+
+
+def test_memory_is_locked_or_a_warning_given():
+    amount, said = locked("")
+    assert (amount > 0) is not any("warning: -k invalid, mlockall() failed: " in line for line in said)
+
+
+def test_memory_that_cannot_be_locked():
+    amount, said = locked(
+        "process.lock_memory = lambda: (_ for _ in ()).throw(OSError(12, 'Cannot allocate memory'))"
+    )
+    assert amount == 0
+    assert "warning: -k invalid, mlockall() failed: Cannot allocate memory" in said
 
 
 # Its files

@@ -15,7 +15,7 @@ import pytest
 import cachecore.server
 from cachecore import Server, Settings, SettingsError, StartError
 from cachecore.admin import Admin
-from cachecore.server import create_engine
+from cachecore.server import NOT_YET, create_engine, engine_options
 from cachecore.stats import FIRST_TICK
 from tests.unit.fake_engine import FakeEngine
 from tests.unit.traces import nothing_left, own_threads, refused
@@ -202,56 +202,179 @@ def test_the_clock(engine):
         assert not engine.frozen
 
 
-def test_what_the_engine_is_told(monkeypatch):
+DEFAULTS = {
+    "memory_limit": 64 << 20,
+    "item_size_max": 1 << 20,
+    "threads": 4,
+    "max_connections": 1024,
+    "growth_factor": None,
+    "chunk_size_min": 48,
+    "evictions": True,
+    "use_cas": True,
+    "reqs_per_event": 20,
+    "buffer_limit": 0,
+    "binary_probe": True,
+    "debug_commands": False,
+    "verbosity": 0,
+    "version": "1.6.45",
+    "lru_segmented": True,
+    "lru_maintainer": True,
+    "hot_lru_pct": 20,
+    "warm_lru_pct": 40,
+    "hot_max_factor": 0.2,
+    "warm_max_factor": 2.0,
+    "temporary_ttl": None,
+    "lru_crawler": True,
+    "lru_crawler_sleep": 100,
+    "lru_crawler_tocrawl": 0,
+    "slab_reassign": True,
+    "slab_automove": 1,
+    "slab_automove_ratio": 0.8,
+    "slab_automove_window": 10,
+    "slab_sizes": (),
+    "slab_chunk_max": 512 << 10,
+    "idle_timeout": 0,
+    "maxconns_fast": True,
+    "flush_enabled": True,
+    "dump_enabled": True,
+    "watch_enabled": True,
+    "prefix_delimiter": b":",
+    "detail_enabled": False,
+    "watcher_logbuf_size": 256 << 10,
+    "worker_logbuf_size": 64 << 10,
+    "hugepages": False,
+    "users": None,
+    "memory_file": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, {}),
+        ({"memory_limit": 9}, {"memory_limit": 9 << 20}),
+        ({"max_item_size": 2 << 20}, {"item_size_max": 2 << 20}),
+        ({"threads": 1, "conn_limit": 2}, {"threads": 1, "max_connections": 2}),
+        ({"slab_growth_factor": 2.0, "slab_min_size": 3}, {"growth_factor": 2.0, "chunk_size_min": 3}),
+        ({"disable_evictions": True, "disable_cas": True}, {"evictions": False, "use_cas": False}),
+        ({"max_reqs_per_event": 4, "verbose": 2}, {"reqs_per_event": 4, "verbosity": 2}),
+        ({"debug_commands": True}, {"debug_commands": True}),
+        ({"protocol": "ascii"}, {"binary_probe": False}),
+        ({"read_buf_mem_limit": 3}, {"buffer_limit": 3 << 20}),
+        ({"lru_maintainer": False}, {"lru_maintainer": False, "lru_segmented": False}),
+        ({"hot_lru_pct": 1, "warm_lru_pct": 2}, {"hot_lru_pct": 1, "warm_lru_pct": 2}),
+        ({"hot_max_factor": 0.1, "warm_max_factor": 0.3}, {"hot_max_factor": 0.1, "warm_max_factor": 0.3}),
+        ({"temporary_ttl": 9, "idle_timeout": 8}, {"temporary_ttl": 9, "idle_timeout": 8}),
+        (
+            {"lru_crawler": False, "lru_crawler_sleep": 1, "lru_crawler_tocrawl": 2},
+            {"lru_crawler": False, "lru_crawler_sleep": 1, "lru_crawler_tocrawl": 2},
+        ),
+        (
+            {"slab_reassign": False, "slab_automove": 2, "slab_automove_ratio": 0.5, "slab_automove_window": 5},
+            {"slab_reassign": False, "slab_automove": 2, "slab_automove_ratio": 0.5, "slab_automove_window": 5},
+        ),
+        (
+            {"slab_sizes": (60, 100), "slab_chunk_max": 1024},
+            {"slab_sizes": (60, 100), "slab_chunk_max": 1 << 20},
+        ),
+        ({"maxconns_fast": False}, {"maxconns_fast": False}),
+        (
+            {"disable_flush_all": True, "disable_dumping": True, "disable_watch": True},
+            {"flush_enabled": False, "dump_enabled": False, "watch_enabled": False},
+        ),
+        ({"prefix_delimiter": ":"}, {"detail_enabled": True}),
+        ({"prefix_delimiter": "\udce9"}, {"detail_enabled": True, "prefix_delimiter": b"\xe9"}),
+        (
+            {"watcher_logbuf_size": 1, "worker_logbuf_size": 2},
+            {"watcher_logbuf_size": 1024, "worker_logbuf_size": 2048},
+        ),
+        ({"enable_largepages": True, "memory_file": "/m"}, {"hugepages": True, "memory_file": "/m"}),
+    ],
+)
+def test_what_the_engine_is_told(options, told):
+    assert engine_options(Settings(**options)) == DEFAULTS | told
+
+
+def test_the_engine_is_told_who_may_use_it():
+    assert engine_options(Settings(), [(b"a", b"b")])["users"] == [(b"a", b"b")]
+
+
+def test_the_engine_is_told_what_it_knows(monkeypatch):
     told: dict[str, object] = {}
     module = type("Module", (), {"Engine": lambda **options: told.update(options)})
     monkeypatch.setitem(sys.modules, "cachecore_ext.engine", module)
     create_engine(Settings())
-    assert told == {
-        "memory_limit": 64 << 20,
-        "item_size_max": 1 << 20,
-        "threads": 4,
-        "max_connections": 1024,
-        "growth_factor": None,
-        "chunk_size_min": 48,
-        "evictions": True,
-        "use_cas": True,
-        "reqs_per_event": 20,
-        "binary_probe": True,
-        "debug_commands": False,
-        "verbosity": 0,
-        "version": "1.6.45",
-    }
-    create_engine(
-        Settings(
-            memory_limit=9,
-            max_item_size=2 << 20,
-            threads=1,
-            conn_limit=2,
-            slab_growth_factor=2.0,
-            slab_min_size=3,
-            disable_evictions=True,
-            disable_cas=True,
-            max_reqs_per_event=4,
-            debug_commands=True,
-            verbose=2,
-        )
-    )
-    assert told == {
-        "memory_limit": 9 << 20,
-        "item_size_max": 2 << 20,
-        "threads": 1,
-        "max_connections": 2,
-        "growth_factor": 2.0,
-        "chunk_size_min": 3,
-        "evictions": False,
-        "use_cas": False,
-        "reqs_per_event": 4,
-        "binary_probe": True,
-        "debug_commands": True,
-        "verbosity": 2,
-        "version": "1.6.45",
-    }
+    assert told == {name: value for name, value in DEFAULTS.items() if name not in NOT_YET}
+
+
+def test_a_server_without_what_protects_or_keeps_the_items_does_not_start(tmp_path):
+    file = tmp_path / "users"
+    file.write_text("a:b\n")
+    assert str(refused(port=0, auth_file=str(file))) == "failed to start the engine: users is not available yet"
+    refusal = refused(port=0, memory_file="/m")
+    assert str(refusal) == "failed to start the engine: memory_file is not available yet"
+
+
+def test_a_file_of_users_that_is_missing():
+    refusal = refused(port=0, auth_file="/no/where")
+    assert refusal.exit_status == 1
+    assert str(refusal).startswith("Could not open authfile [/no/where] for reading")
+
+
+# What may change while it runs
+
+
+def test_reload_reads_the_users_again(engine, tmp_path):
+    file = tmp_path / "users"
+    file.write_text("a:b\n")
+    with Server(port=0, auth_file=str(file)) as server:
+        server.reload()
+        assert engine.users == [(b"a", b"b")]
+        file.write_text("c:d\ne:f\n")
+        server.reload()
+        assert engine.users == [(b"c", b"d"), (b"e", b"f")]
+        file.write_text("nonsense\n")
+        with pytest.raises(StartError, match="malformed"):
+            server.reload()
+        assert engine.users == [(b"c", b"d"), (b"e", b"f")]
+    with pytest.raises(RuntimeError, match="not running"):
+        server.reload()
+
+
+def test_reload_without_a_file_changes_nothing(engine):
+    with Server(port=0) as server:
+        server.reload()
+    assert engine.users is None
+
+
+@pytest.mark.parametrize("graceful", [False, True])
+def test_a_client_may_end_it_from_a_thread_that_the_end_waits_for(engine, monkeypatch, graceful):
+    saved: list[bool] = []
+    stop = Server.stop
+
+    def stop_and_tell(server: Server, *, save: bool = False) -> None:
+        stop(server, save=save)
+        saved.append(save)
+
+    monkeypatch.setattr(Server, "stop", stop_and_tell)
+    monkeypatch.setattr(engine, "reset_counters", lambda: server.request_shutdown(graceful))
+    server = Server(port=0).start()
+    engine.requests.put(type("Request", (), {"token": 1, "line": b"stats reset"})())
+    server.wait()
+    for thread in threading.enumerate():
+        if thread.name == "cachecore-shutdown":
+            thread.join()
+    assert saved == [graceful]
+    assert server.addresses == []
+
+
+def test_who_starts_it_may_decide_how_it_ends(engine):
+    asked: list[bool] = []
+    with Server(port=0) as server:
+        server.on_shutdown = asked.append
+        server.request_shutdown(True)
+        assert len(server.addresses) == 2
+    assert asked == [True]
 
 
 # With the engine itself

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from cachecore import Settings, __version__
-from cachecore.settings import OPTIONS
+from cachecore.settings import ROWS
 from cachecore.stats import (
     CACHEDUMP_MAX,
     cachedump,
@@ -115,7 +115,7 @@ SETTINGS = {
     "slab_automove_ratio": "0.80",
     "slab_automove_window": "10",
     "slab_chunk_max": "524288",
-    "lru_crawler": "no",
+    "lru_crawler": "yes",
     "lru_crawler_sleep": "100",
     "lru_crawler_tocrawl": "0",
     "tail_repair_time": "0",
@@ -233,6 +233,36 @@ def test_settings(engine):
         ({"disable_cas": True}, {"cas_enabled": "no"}),
         ({"listen_backlog": 5}, {"tcp_backlog": "5"}),
         ({"max_item_size": 2 << 20}, {"item_size_max": "2097152"}),
+        ({"enable_shutdown": True}, {"shutdown_command": "yes"}),
+        ({"prefix_delimiter": ":"}, {"detail_enabled": "yes"}),
+        ({"prefix_delimiter": "/"}, {"stat_key_prefix": "/", "detail_enabled": "yes"}),
+        ({"protocol": "ascii"}, {"binding_protocol": "ascii"}),
+        ({"auth_file": "/y"}, {"auth_enabled_ascii": "/y"}),
+        ({"memory_file": "/e"}, {"memory_file": "/e"}),
+        ({"disable_flush_all": True}, {"flush_enabled": "no"}),
+        ({"disable_dumping": True}, {"dump_enabled": "no"}),
+        ({"napi_ids": 2}, {"num_napi_ids": "2"}),
+        ({"maxconns_fast": False}, {"maxconns_fast": "no"}),
+        ({"hashpower": 20}, {"hashpower_init": "20"}),
+        ({"tail_repair_time": 11}, {"tail_repair_time": "11"}),
+        ({"slab_reassign": False}, {"slab_reassign": "no"}),
+        ({"slab_automove": 2}, {"slab_automove": "2"}),
+        ({"slab_automove_ratio": 0.5}, {"slab_automove_ratio": "0.50"}),
+        ({"slab_automove_window": 20}, {"slab_automove_window": "20"}),
+        ({"slab_chunk_max": 1024}, {"slab_chunk_max": "1048576"}),
+        ({"lru_crawler": False}, {"lru_crawler": "no"}),
+        ({"lru_crawler_sleep": 5}, {"lru_crawler_sleep": "5"}),
+        ({"lru_crawler_tocrawl": 5}, {"lru_crawler_tocrawl": "5"}),
+        ({"lru_maintainer": False}, {"lru_maintainer_thread": "no", "lru_segmented": "no"}),
+        ({"hot_lru_pct": 5, "warm_lru_pct": 6}, {"hot_lru_pct": "5", "warm_lru_pct": "6"}),
+        ({"hot_max_factor": 1, "warm_max_factor": 3.25}, {"hot_max_factor": "1.00", "warm_max_factor": "3.25"}),
+        ({"temporary_ttl": 61}, {"temp_lru": "yes"}),
+        ({"temporary_ttl": 5}, {"temp_lru": "yes", "temporary_ttl": "5"}),
+        ({"idle_timeout": 5}, {"idle_timeout": "5"}),
+        ({"watcher_logbuf_size": 1}, {"watcher_logbuf_size": "1024"}),
+        ({"worker_logbuf_size": 1}, {"worker_logbuf_size": "1024"}),
+        ({"read_buf_mem_limit": 3}, {"read_buf_mem_limit": "3145728"}),
+        ({"track_sizes": True}, {"track_sizes": "yes"}),
     ],
 )
 def test_settings_follow_the_options(engine, options, expected):
@@ -264,7 +294,7 @@ def test_settings_follow_the_engine(engine, name, value, expected):
 
 
 def test_every_field_of_an_option_is_shown():
-    named = [name for row in OPTIONS for name in row.stats]
+    named = [name for row in ROWS for name in row.stats]
     assert len(named) == len(set(named))
     assert set(named) <= set(SETTINGS)
 

@@ -1,0 +1,46 @@
+"""The file of users: what is read of it, and what is wrong with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from cachecore import StartError
+from cachecore.users import read_users
+
+LONGEST = b"a:" + b"x" * 254
+
+
+@pytest.mark.parametrize(
+    ("text", "users"),
+    [
+        (b"", []),
+        (b"a:b", [(b"a", b"b")]),
+        (b"a:b\n", [(b"a", b"b")]),
+        (b"a:b\r\nc:d\r\n", [(b"a", b"b"), (b"c", b"d")]),
+        (b"a:b c:d \n", [(b"a", b"b c:d ")]),
+        (b":\n", [(b"", b"")]),
+        (LONGEST, [(b"a", b"x" * 254)]),
+        (b"a:b\n" * 8 + b"nonsense\n", [(b"a", b"b")] * 8),
+    ],
+)
+def test_users(tmp_path, text, users):
+    file = tmp_path / "users"
+    file.write_bytes(text)
+    assert read_users(str(file)) == users
+
+
+@pytest.mark.parametrize("text", [b"\n", b"a\n", b"a:b\n\n", b"a:b\n\nc:d\n", LONGEST + b"x", b"a:b\n" * 7 + b"c\n"])
+def test_a_malformed_file(tmp_path, text):
+    file = tmp_path / "users"
+    file.write_bytes(text)
+    with pytest.raises(StartError) as caught:
+        read_users(str(file))
+    assert str(caught.value) == f"Authfile [{file}] has a malformed entry. Should be 'user:password'"
+    assert caught.value.exit_status == 1
+
+
+def test_a_file_that_is_not_there():
+    with pytest.raises(StartError) as caught:
+        read_users("/no/where")
+    message = "Could not open authfile [/no/where] for reading, error No such file or directory"
+    assert (str(caught.value), caught.value.exit_status) == (message, 1)
