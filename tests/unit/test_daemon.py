@@ -110,13 +110,6 @@ def test_with_v_it_keeps_its_output_and_with_r_its_directory(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_pid_file_that_is_gone_already(tmp_path):
-    pid_file = tmp_path / "pid"
-    with detached(pid_file, "-p", "-1", "-v") as (daemon, _):
-        pid_file.unlink()
-        daemon.end(signal.SIGTERM)
-
-
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [

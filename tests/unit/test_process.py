@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -184,3 +185,13 @@ def test_a_reader_of_the_files_never_sees_half_of_one(tmp_path):
         assert before.read_text() == "old"
         assert path.read_text() in (f"{os.getpid()}\n", "TCP INET6: 5\n")
         before.unlink()
+
+
+def test_a_pid_file_that_is_gone_already(monkeypatch, tmp_path, capsys):
+    path = tmp_path / "pid"
+    monkeypatch.setattr(process, "start_daemon", lambda **_: path.unlink)
+    monkeypatch.setattr(process, "wait_for_signal", lambda: signal.SIGTERM)
+    assert main(["-d", "-p", "-1", "-P", str(path)]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"Could not remove the pid file {path}: No such file or directory"
+    )
