@@ -273,14 +273,19 @@ cdef class Table:
         """Whether the stripe of this key says that the table should grow."""
         return table_is_full(&self.table, hash_key(&self.hashing, key, len(key)))
 
-    def walk(self, uint64_t at=0, uint32_t most=1000):
-        """One step of a walk: the keys visited, how many the table says they were, and where to go on, None at the end."""
+    def walk(self, uint64_t at=0, uint32_t most=1000, uint64_t steps=1):
+        """So many steps of a walk: the keys visited, and where to go on, None at the end."""
         cdef TableCursor cursor
+        cdef Py_ssize_t before
         keys = []
         cursor.at = at
         cursor.ended = False
-        found = table_walk(&self.table, &cursor, most, collect, <void *>keys, hash_of_item, &self.hashing)
-        return keys, found, None if cursor.ended else cursor.at
+        while steps > 0 and not cursor.ended:
+            before = len(keys)
+            found = table_walk(&self.table, &cursor, most, collect, <void *>keys, hash_of_item, &self.hashing)
+            assert found == len(keys) - before <= most
+            steps -= 1
+        return keys, None if cursor.ended else cursor.at
 
     def lock_stripe(self, bytes key):
         """Hold the lock of a key's stripe, as another thread would."""
