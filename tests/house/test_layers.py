@@ -2,9 +2,9 @@
 
 base < storage < protocol < network < engine, and inside storage
 item < flush < slabs < lru < table < store < survey < crawler < mover < balance < maintenance: a room names only rooms
-below it. ``store`` and ``item`` are all that protocol sees of storage, ``protocol.request`` sees none of it, a connection
-never names its worker. ``probe``, the tests' window, may see everything and is seen by nobody. The control plane
-imports the data plane, never the reverse.
+below it. ``store`` and ``item`` are all that protocol sees of storage, ``protocol.request`` sees none of it, a
+connection never names its worker. ``probe``, the tests' window, may see everything and is seen by nobody. The control
+plane imports the data plane, never the reverse.
 """
 
 from __future__ import annotations

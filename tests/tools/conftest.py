@@ -18,10 +18,16 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def node(request: pytest.FixtureRequest, launch: Launch) -> Peer:
-    """An empty server. memcached keeps count of sizes only when told to, and lists the keys of a class at once only
-    with a single list a class."""
+    """An empty server. memcached lists the keys of a class at once only with a single list a class."""
     kind = request.node.callspec.params["launch"]
-    return launch() if kind == CACHECORE else launch(extended="track_sizes,no_lru_maintainer")
+    return launch() if kind == CACHECORE else launch(extended="no_lru_maintainer")
+
+
+@pytest.fixture
+def counting(request: pytest.FixtureRequest, launch: Launch) -> Peer:
+    """An empty server that was told to count sizes."""
+    kind = request.node.callspec.params["launch"]
+    return launch(track_sizes=True) if kind == CACHECORE else launch(extended="track_sizes")
 
 
 @pytest.fixture

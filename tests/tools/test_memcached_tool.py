@@ -61,9 +61,9 @@ def test_display(node: Peer, run: Run) -> None:
         assert len(lines) == int(slabs[b"active_slabs"])
 
 
-def test_sizes(node: Peer, run: Run) -> None:
-    store(node, ITEMS)
-    shown = {int(size): int(number) for size, number in table(tool(run, node, "sizes")).items()}
+def test_sizes(counting: Peer, run: Run) -> None:
+    store(counting, ITEMS)
+    shown = {int(size): int(number) for size, number in table(tool(run, counting, "sizes")).items()}
     assert sum(shown.values()) == len(ITEMS)
     assert all(size % 32 == 0 for size in shown)
     assert max(shown) > 300_000
