@@ -10,7 +10,6 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from cachecore_ext import engine
 from tests.conftest import Launch
 from tests.support.cases import (
     END,
@@ -199,9 +198,8 @@ def test_no_class_at_all(cachecore_peer: Peer) -> None:
         assert client.transcript(b"lru_crawler mgdump ,,\r\n") == b"NOTSTARTED no items to crawl\r\n"
 
 
-def test_dumps_that_are_not_allowed(launch_cachecore: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "Engine", functools.partial(engine.Engine, dump_enabled=False))
-    with launch_cachecore().connect() as client:
+def test_dumps_that_are_not_allowed(launch_cachecore: Launch) -> None:
+    with launch_cachecore(disable_dumping=True).connect() as client:
         for classes in (b"all", b"0", b","):
             assert client.transcript(b"touch a 0\r\nlru_crawler metadump %s\r\n" % classes) == (
                 b"NOT_FOUND\r\nERROR metadump not allowed\r\n"
