@@ -39,7 +39,7 @@ class Control(Protocol):
         """Begin anew, the prefixes' counters too; gauges stay."""
 
     def item_sizes(self) -> Mapping[int, int]:
-        """How many items there are by size: bytes as memcached counts them, rounded up to 32."""
+        """How many items there are by size: bytes as ``me`` shows them, rounded up to 32."""
 
     def cachedump(self, cls: int, limit: int) -> Sequence[tuple[bytes, int, int]]:
         """Items of a class, at most ``limit`` of them unless that is 0: key, bytes of value, expiry in Unix time or 0.

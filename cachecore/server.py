@@ -35,7 +35,6 @@ NOT_YET: Final = frozenset(
     {
         "idle_timeout",
         "maxconns_fast",
-        "dump_enabled",
         "watch_enabled",
         "prefix_delimiter",
         "detail_enabled",

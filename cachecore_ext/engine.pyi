@@ -51,6 +51,7 @@ class Engine:
         slab_automove_ratio: float = ...,
         slab_automove_window: int = ...,  # looks
         flush_enabled: bool = True,  # False is -F
+        dump_enabled: bool = True,  # False is -X: no client may have all keys listed
     ) -> None:
         """Reserve the memory. MemoryError: the address space cannot be had; OSError: no descriptors left;
         ValueError: a value out of range."""
@@ -128,6 +129,15 @@ class Engine:
     def crawler_tocrawl(self) -> int: ...
     def crawl(self, classes: Collection[int] | None) -> str:
         """Crawl these classes (None: all that have items) at once: OK, BUSY, BADCLASS or NOTSTARTED."""
+
+    def item_sizes(self) -> dict[int, int]:
+        """How many items there are of each size, in bytes rounded up to 32 (``stats sizes``). Walks over all items."""
+
+    def cachedump(self, cls: int, limit: int) -> list[tuple[bytes, int, int]]:
+        """Items of a slab class: key, bytes of the value, and the unix time of its end or 0 (``stats cachedump``).
+
+        At most ``limit`` (0: no limit), and no more than make 2 MiB of text. Keys given in base64 are left out.
+        """
 
     def clock_now(self) -> int:
         """The server clock's tick: seconds since start, plus 62, plus what the clock was advanced by."""

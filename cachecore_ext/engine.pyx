@@ -1,6 +1,6 @@
 """The data plane as Python sees it: the one place where Python objects, the GIL and exceptions meet it."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.stdlib cimport posix_memalign
 
@@ -24,7 +24,10 @@ from cachecore_ext.storage.maintenance cimport (
 )
 from cachecore_ext.storage.mover cimport mover_request
 from cachecore_ext.storage.slabs cimport CHUNK_MAX, PAGE_SIZE, SlabClass, slab_look
-from cachecore_ext.storage.store cimport Store, StoreSettings, store_free, store_init, store_set_limit
+from cachecore_ext.storage.store cimport (
+    Context, Store, StoreCursor, StoreSettings, store_free, store_init, store_set_limit,
+)
+from cachecore_ext.storage.survey cimport Note, Notes, survey
 from cachecore_ext.storage.table cimport table_bytes, top_bit
 
 import resource
@@ -38,6 +41,9 @@ cdef enum:
     DESCRIPTORS_PER_WORKER = 2   # epoll, inbox
     DESCRIPTORS_BESIDE = 4       # the acceptor's epoll and wake, the questions, the maintenance's alarm
     RATIO_ONE = 1000             # the automover's ratio is kept in thousandths
+    SURVEY_NOTES = 1024          # items looked at between two looks at Python
+    SIZE_STEP = 32               # bytes: the steps of ``stats sizes``
+    CACHEDUMP_MAX = 2 * 1024 * 1024  # bytes of ``stats cachedump``, its END and a NUL counted
 
 COUNTER_NAMES = [counter.name.lower() for counter in Counter]
 CLASS_COUNTER_NAMES = [counter.name.lower().removeprefix("class_") for counter in ClassCounter]
@@ -78,6 +84,39 @@ cdef class AdminRequest:
     def __init__(self, token, line):
         self.token = token
         self.line = line
+
+
+cdef class _Survey:
+    """Notes of all items in these classes, a batch at a time, taken without the GIL."""
+
+    cdef Engine engine   # whose store it walks
+    cdef Context context
+    cdef StoreCursor cursor
+    cdef Notes notes
+
+    def __cinit__(self, Engine engine not None, uint64_t classes):
+        engine._check_open()
+        self.engine = engine
+        self.context.store = engine.store
+        self.context.counters = NULL  # a walk counts nothing
+        self.notes.context = &self.context
+        self.notes.classes = classes
+        self.notes.room = SURVEY_NOTES
+        self.notes.note = <Note *>malloc(SURVEY_NOTES * sizeof(Note))
+        if self.notes.note == NULL:
+            raise MemoryError("cannot allocate the notes of a survey")
+
+    def __dealloc__(self):
+        free(self.notes.note)
+
+    cdef bint more(self) noexcept:
+        """Take the next notes. False when there are none left."""
+        if self.cursor.ended:
+            return False
+        self.context.now = clock_now(&self.context.store.clock)
+        with nogil:
+            survey(&self.cursor, &self.notes)
+        return True
 
 
 cdef class Engine:
@@ -140,6 +179,7 @@ cdef class Engine:
         slab_automove_ratio=0.8,
         slab_automove_window=10,
         flush_enabled=True,
+        dump_enabled=True,
     ):
         cdef StoreSettings settings
         cdef uint32_t[CLASSES] chunk_sizes
@@ -167,6 +207,7 @@ cdef class Engine:
         settings.use_cas = use_cas
         self.service.debug_commands = debug_commands
         self.service.flush_enabled = flush_enabled
+        self.service.dump_enabled = dump_enabled
         self.service.verbosity = verbosity
         self._set_version(version)
         self.shared.max_connections = max_connections
@@ -601,6 +642,37 @@ cdef class Engine:
         or_u64(&self.maintenance.crawler.requested, wanted)
         maintenance_wake(&self.maintenance)
         return "OK"
+
+    def item_sizes(self):
+        cdef _Survey notes = _Survey(self, ~<uint64_t>0)
+        sizes = {}
+        while notes.more():
+            for i in range(notes.notes.count):
+                size = (notes.notes.note[<uint32_t>i].size + SIZE_STEP - 1) // SIZE_STEP * SIZE_STEP
+                sizes[size] = sizes.get(size, 0) + 1
+        return sizes
+
+    def cachedump(self, uint32_t cls, limit):
+        cdef _Survey notes = _Survey(self, <uint64_t>1 << cls if cls < CLASSES else 0)
+        cdef Note *note
+        found = []
+        text = len(b"END\r\n") + 1
+        while notes.more():
+            for i in range(notes.notes.count):
+                note = &notes.notes.note[<uint32_t>i]
+                if note.binary:
+                    continue
+                entry = (
+                    note.key[:note.nkey], note.nbytes,
+                    self.store.clock.unix_start + note.exptime if note.exptime else 0,
+                )
+                text += len(b"ITEM %b [%d b; %d s]\r\n" % entry)
+                if text > CACHEDUMP_MAX:
+                    return found
+                found.append(entry)
+                if len(found) == limit:
+                    return found
+        return found
 
     # ---- the clock
 

@@ -1,7 +1,8 @@
 """A connection: what it remembers between two of its turns, and how a turn goes.
 
 A worker lends every connection the same Scratch; a connection owns memory only while something is unfinished: a partial
-request (stash), replies that its socket did not take (pending), a value under way (upload). An idle one is this struct.
+request (stash), replies that its socket did not take (pending), a value under way (upload), a dump of the keys (dump).
+An idle one is this struct.
 
 A turn is one receive and everything that it completed, answered by one send. The next receive, and the parsing, wait
 until the replies are gone, so a client that does not read costs what is said under "bounds" and no more.
@@ -15,6 +16,7 @@ Only the worker that a connection was dealt to touches it, except between conn_a
 from libc.stdint cimport uint32_t, uint64_t
 
 from cachecore_ext.network.transmit cimport Pending
+from cachecore_ext.protocol.dump cimport Dump
 from cachecore_ext.protocol.request cimport LINE_MAX, Request
 from cachecore_ext.protocol.session cimport Session
 from cachecore_ext.storage.item cimport Item, Piece
@@ -35,7 +37,7 @@ cdef struct Connection
 
 cdef struct Shared:
     # Of all connections of an engine.
-    uint64_t buffer_bytes     # in stashes, pendings and uploads; atomic
+    uint64_t buffer_bytes     # in stashes, pendings, uploads and dumps; atomic
     uint64_t buffer_limit     # set once
     uint64_t stash_bytes      # in stashes; atomic
     uint32_t connections      # clients; atomic
@@ -71,6 +73,7 @@ cdef struct Connection:
     char *stash
     Pending *pending
     Upload *upload
+    Dump *dump                # commands behind it wait until it has ended
     uint64_t swallow          # bytes to be skipped
 
 cdef struct Scratch:

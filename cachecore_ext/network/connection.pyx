@@ -15,12 +15,13 @@ from cachecore_ext.network.transmit cimport (
     SENT_ALL, SENT_ERROR, SENT_PART, Sent, output_drop, output_send, pending_free, pending_of, pending_send,
 )
 from cachecore_ext.protocol.command cimport command_commit, command_execute, command_reserve
+from cachecore_ext.protocol.dump cimport Dump, dump_begin, dump_write
 from cachecore_ext.protocol.reply cimport output_size, reply_room, reply_text
 from cachecore_ext.protocol.request cimport (
     GET_LINE_MAX, PARSED, PARSED_INCOMPLETE, PARSED_TOO_LONG, Parsed, request_has_key, request_parse,
     request_stores,
 )
-from cachecore_ext.protocol.session cimport ASK, BLOCKED, BYTES_PER_KEY, DONE, Outcome
+from cachecore_ext.protocol.session cimport ASK, BLOCKED, BYTES_PER_KEY, DONE, DUMP, Outcome
 from cachecore_ext.storage.item cimport ITEM_CHAINED, item_meta
 from cachecore_ext.storage.store cimport (
     Context, Store, cursor_open, cursor_skip, store_extend, store_hash, store_prefetch_bucket, store_prefetch_item,
@@ -85,10 +86,18 @@ cdef void free_upload(Connection *conn, Shared *shared) noexcept nogil:
     conn.upload = NULL
 
 
+cdef void free_dump(Connection *conn, Shared *shared) noexcept nogil:
+    if conn.dump != NULL:
+        discharge(shared, sizeof(Dump))
+        free(conn.dump)
+    conn.dump = NULL
+
+
 cdef void conn_free(Connection *conn, Shared *shared, Session *session) noexcept nogil:
     """Free what a connection owns, and itself; the socket is the caller's."""
     free_stash(conn, shared)
     free_pending(conn, shared, session.context.store)
+    free_dump(conn, shared)
     if conn.upload != NULL:
         store_release(session.context.store, conn.upload.item)
         free_upload(conn, shared)
@@ -283,6 +292,20 @@ cdef bint unfinished(Connection *conn, Scratch *scratch, Input *input, Verdict *
     return False
 
 
+# ---- dumps
+
+cdef Verdict begin_dump(Connection *conn, Scratch *scratch, const Request *request, Input *input) noexcept nogil:
+    """The command may go ahead: from here on the connection has a dump, which work_through goes on with."""
+    conn.dump = <Dump *>malloc(sizeof(Dump))
+    if conn.dump == NULL:
+        count(scratch.session.context.counters, MALLOC_FAILS)
+        return CLOSE
+    charge(scratch.shared, sizeof(Dump))
+    dump_begin(&scratch.session, request, conn.dump)
+    input.at = request.line + request.consumed
+    return KEEP
+
+
 # ---- requests
 
 cdef uint32_t parse_batch(Connection *conn, Scratch *scratch, const Input *input, Parsed *parsed) noexcept nogil:
@@ -352,6 +375,8 @@ cdef bint run(Connection *conn, Scratch *scratch, Request *request, Input *input
             return True
         if outcome == ASK:
             verdict[0] = ask(conn, scratch, request, input)
+        elif outcome == DUMP:
+            verdict[0] = begin_dump(conn, scratch, request, input)
         else:
             conn.closing = True
         return False
@@ -384,7 +409,12 @@ cdef Verdict work_through(Connection *conn, Scratch *scratch, Input *input) noex
     cdef Verdict verdict = KEEP
     cdef Parsed parsed = PARSED
     cdef uint32_t n
-    while input.at < input.end or conn.upload != NULL:
+    while input.at < input.end or conn.upload != NULL or conn.dump != NULL:
+        if conn.dump != NULL:
+            if not dump_write(&scratch.session, conn.dump):
+                return KEEP
+            free_dump(conn, scratch.shared)
+            continue
         if conn.swallow > 0 or conn.upload != NULL:
             if unfinished(conn, scratch, input, &verdict):
                 return verdict
@@ -392,6 +422,8 @@ cdef Verdict work_through(Connection *conn, Scratch *scratch, Input *input) noex
         n = parse_batch(conn, scratch, input, &parsed)
         if not run_batch(conn, scratch, input, n, &verdict):
             conn.scanned = 0
+            if conn.dump != NULL:
+                continue
             return verdict
         if conn.swallow > 0 or conn.upload != NULL:
             continue
@@ -434,7 +466,7 @@ cdef Verdict finish(Connection *conn, Scratch *scratch, Verdict verdict, const I
         return ASKED
     # With replies pending it waits to be writable. So it does when its turn ended with work left: a socket that is
     # writable gets its next turn when the others had theirs.
-    if conn.pending != NULL or stopped_early:
+    if conn.pending != NULL or conn.dump != NULL or stopped_early:
         return KEEP if watch(conn, scratch, EPOLLOUT) else CLOSE
     return KEEP if watch(conn, scratch, EPOLLIN) else CLOSE
 

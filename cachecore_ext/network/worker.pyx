@@ -73,6 +73,8 @@ cdef void hang_up(Worker *worker, Connection *conn) noexcept nogil:
     store_release_u64(<uint64_t *>&shared.by_fd[fd], 0)
     # Before the client can see the end, and come again.
     add_u32(&shared.connections, <uint32_t>-1)
+    # A child process may still have the socket, between its fork and its exec: closing it would not end the events.
+    epoll_ctl(worker.scratch.epoll, EPOLL_CTL_DEL, fd, NULL)
     close(fd)
 
 

@@ -22,8 +22,8 @@ from cachecore_ext.storage.slabs cimport (
     slabs_set_limit,
 )
 from cachecore_ext.storage.table cimport (
-    Table as TableStruct, table_bytes, table_find_locked, table_free, table_grow, table_init, table_insert_locked,
-    table_is_full, table_lock, table_remove_locked, table_replace_locked, table_unlock,
+    Table as TableStruct, TableCursor, table_bytes, table_find_locked, table_free, table_grow, table_init, table_insert_locked,
+    table_is_full, table_lock, table_remove_locked, table_replace_locked, table_unlock, table_walk,
 )
 
 
@@ -164,6 +164,12 @@ cdef uint64_t hash_of_item(const void *hashing, const Item *item) noexcept nogil
     return hash_key(<const Hashing *>hashing, item_key(item), item_nkey(item))
 
 
+cdef void collect(void *found, Item *item) noexcept nogil:
+    """A visitor that wants the GIL, which only a probe may."""
+    with gil:
+        (<list>found).append(item_key(item)[:item_nkey(item)])
+
+
 cdef class Table:
     """A table of items without values. ``chosen_hashes``: a key's hash is its first 8 bytes, the lowest first."""
 
@@ -266,6 +272,20 @@ cdef class Table:
     def is_full(self, bytes key):
         """Whether the stripe of this key says that the table should grow."""
         return table_is_full(&self.table, hash_key(&self.hashing, key, len(key)))
+
+    def walk(self, uint64_t at=0, uint32_t most=1000, uint64_t steps=1):
+        """So many steps of a walk: the keys visited, and where to go on, None at the end."""
+        cdef TableCursor cursor
+        cdef Py_ssize_t before
+        keys = []
+        cursor.at = at
+        cursor.ended = False
+        while steps > 0 and not cursor.ended:
+            before = len(keys)
+            found = table_walk(&self.table, &cursor, most, collect, <void *>keys, hash_of_item, &self.hashing)
+            assert found == len(keys) - before <= most
+            steps -= 1
+        return keys, None if cursor.ended else cursor.at
 
     def lock_stripe(self, bytes key):
         """Hold the lock of a key's stripe, as another thread would."""

@@ -6,8 +6,8 @@ from cachecore_ext.base.linux cimport (
     MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap,
 )
 from cachecore_ext.protocol.request cimport (
-    CMD_CAS, CMD_DECR, CMD_FLUSH_ALL, CMD_GAT, CMD_GATS, CMD_HANG_UP, CMD_INCR, CMD_MA, CMD_MG,
-    CMD_MS, CMD_REJECT, CMD_TOUCH, CMD_VERBOSITY, PARSED, PARSED_INCOMPLETE, Meta, Parsed, Request, meta_has,
+    CMD_CAS, CMD_DECR, CMD_FLUSH_ALL, CMD_GAT, CMD_GATS, CMD_HANG_UP, CMD_INCR, CMD_MA, CMD_METADUMP, CMD_MG,
+    CMD_MGDUMP, CMD_MS, CMD_REJECT, CMD_TOUCH, CMD_VERBOSITY, PARSED, PARSED_INCOMPLETE, Meta, Parsed, Request, meta_has,
     next_token, request_has_key, request_parse, request_stores,
 )
 
@@ -20,8 +20,8 @@ cdef enum:
 
 COMMANDS = (
     "GET", "GETS", "GAT", "GATS", "SET", "ADD", "REPLACE", "APPEND", "PREPEND", "CAS", "MS", "DELETE", "INCR", "DECR",
-    "TOUCH", "MG", "MD", "MA", "ME", "MN", "FLUSH_ALL", "VERSION", "VERBOSITY", "ADMIN", "DEBUGTIME", "QUIT", "REJECT",
-    "HANG_UP",
+    "TOUCH", "MG", "MD", "MA", "ME", "MN", "FLUSH_ALL", "VERSION", "VERBOSITY", "ADMIN", "DEBUGTIME", "METADUMP",
+    "MGDUMP", "QUIT", "REJECT", "HANG_UP",
 )  # in the order of the enum Command
 assert len(COMMANDS) == CMD_HANG_UP + 1
 
@@ -75,6 +75,8 @@ cdef dict describe(const Request *request):
         found["exptime"] = request.exptime
     if command in (CMD_CAS, CMD_INCR, CMD_DECR, CMD_VERBOSITY):
         found["number"] = request.number
+    if command in (CMD_METADUMP, CMD_MGDUMP):
+        found["classes"] = {cls for cls in range(64) if (request.classes >> <uint64_t>cls) & 1}
     if command == CMD_MS or CMD_MG <= command <= CMD_MA:
         found["meta"] = flags_of(request)
         found["args"] = request.args[:request.nargs]

@@ -8,13 +8,15 @@ from cachecore_ext.base.numbers cimport parse_i32
 from cachecore_ext.protocol.classic cimport (
     classic_delete, classic_delta, classic_flush_all, classic_get, classic_prepare, classic_stored, classic_touch,
 )
+from cachecore_ext.protocol.dump cimport dump_judge
 from cachecore_ext.protocol.meta cimport (
     meta_arithmetic, meta_debug, meta_delete, meta_get, meta_prepare, meta_stored,
 )
 from cachecore_ext.protocol.reply cimport reply_text
 from cachecore_ext.protocol.request cimport (
     CMD_ADMIN, CMD_DEBUGTIME, CMD_DECR, CMD_DELETE, CMD_FLUSH_ALL, CMD_GATS, CMD_INCR, CMD_MA, CMD_MD, CMD_ME,
-    CMD_MG, CMD_MN, CMD_MS, CMD_QUIT, CMD_REJECT, CMD_TOUCH, CMD_VERBOSITY, CMD_VERSION, next_token, request_stores,
+    CMD_METADUMP, CMD_MG, CMD_MGDUMP, CMD_MN, CMD_MS, CMD_QUIT, CMD_REJECT, CMD_TOUCH, CMD_VERBOSITY, CMD_VERSION,
+    next_token, request_stores,
 )
 from cachecore_ext.protocol.session cimport ASK, BYTES_PER_KEY, DONE, HANG_UP, QUIT
 from cachecore_ext.storage.store cimport (
@@ -147,6 +149,8 @@ cdef Outcome service_command(Session *session, Request *request) noexcept nogil:
         debugtime(session, request)
     elif request.command == CMD_ADMIN:
         return ASK
+    elif request.command == CMD_METADUMP or request.command == CMD_MGDUMP:
+        return dump_judge(session, request)
     elif request.command == CMD_QUIT:
         return QUIT
     else:

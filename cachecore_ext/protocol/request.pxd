@@ -10,6 +10,7 @@ cdef enum:
     GET_LINE_MAX = 1024 * 1024   # ... of get, gets, gat and gats
     VALUE_MAX = 2147483645       # bytes of a value, whatever -I says
     DECODED_KEY_MAX = 192
+    BAD_CLASS = 1                # in Request.classes: there is no slab class 0, so its bit says that an id is none
 
 cdef enum Parsed:
     PARSED             # a request; its value may still be missing
@@ -22,6 +23,7 @@ cdef enum Command:
     CMD_DELETE, CMD_INCR, CMD_DECR, CMD_TOUCH,
     CMD_MG, CMD_MD, CMD_MA, CMD_ME, CMD_MN,
     CMD_FLUSH_ALL, CMD_VERSION, CMD_VERBOSITY, CMD_ADMIN, CMD_DEBUGTIME,
+    CMD_METADUMP, CMD_MGDUMP,
     CMD_QUIT,
     CMD_REJECT         # not a valid request: answer ``reject``
     CMD_HANG_UP        # not a client of ours: close without a word
@@ -56,6 +58,7 @@ cdef struct Request:
     uint32_t flags
     int64_t exptime          # as given; flush_all's delay
     uint64_t number          # cas unique, delta of incr and decr, level of verbosity
+    uint64_t classes         # of a dump: a bit for each slab class
     uint32_t nvalue
     char *value              # NULL while the block is not complete in the buffer
     bint value_ended         # the block ends in CRLF

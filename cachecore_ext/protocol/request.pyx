@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memset
 
+from cachecore_ext.base.counters cimport CLASSES
 from cachecore_ext.base.numbers cimport parse_i32, parse_lenient_i64, parse_lenient_u64, parse_u32, parse_u64
 from cachecore_ext.protocol.base64 cimport base64_decode
 
@@ -227,6 +228,44 @@ cdef void parse_verbosity(Request *request) noexcept nogil:
     if tokens.count < 2 or not parse_u32(tokens.token[1].p, tokens.token[1].n, &level):
         reject(request, BAD_FORMAT)
     request.number = level
+
+
+cdef uint64_t take_classes(const Token *token) noexcept nogil:
+    """Slab classes: ``all``, ``hash`` (all, in memcached by another way), or numbers with commas between them."""
+    cdef const char *at = token.p
+    cdef const char *end = token.p + token.n
+    cdef const char *comma
+    cdef uint64_t classes = 0
+    cdef uint32_t cls = 0
+    if token_is(token, b"all", 3) or token_is(token, b"hash", 4):
+        return ~<uint64_t>BAD_CLASS
+    while at < end:
+        comma = <const char *>memchr(at, c',', end - at)
+        if comma == NULL:
+            comma = end
+        if comma > at:
+            if not parse_u32(at, comma - at, &cls) or not 1 <= cls < CLASSES:
+                return BAD_CLASS
+            classes |= <uint64_t>1 << cls
+        at = comma + 1
+    return classes
+
+
+cdef void parse_lru_crawler(Request *request) noexcept nogil:
+    """``metadump`` and ``mgdump``, which list the keys of some classes; its other commands are Python's."""
+    cdef Tokens tokens
+    tokenize(request.line, request.nline, &tokens)
+    if tokens.count > 1 and token_is(&tokens.token[1], b"metadump", 8):
+        request.command = CMD_METADUMP
+    elif tokens.count > 1 and token_is(&tokens.token[1], b"mgdump", 6):
+        request.command = CMD_MGDUMP
+    else:
+        request.command = CMD_ADMIN
+        return
+    if tokens.count == 3:
+        request.classes = take_classes(&tokens.token[2])
+    else:
+        reject(request, ERROR)
 
 
 cdef void parse_unknown(Request *request) noexcept nogil:
@@ -458,7 +497,7 @@ cdef Command long_command_of(const char *word, size_t n) noexcept nogil:
     if n == 8:
         return CMD_ADMIN if memcmp(word, b"shutdown", 8) == 0 else CMD_REJECT
     if n == 11:
-        return CMD_ADMIN if memcmp(word, b"lru_crawler", 11) == 0 else CMD_REJECT
+        return CMD_METADUMP if memcmp(word, b"lru_crawler", 11) == 0 else CMD_REJECT
     if n == 14:
         return CMD_ADMIN if memcmp(word, b"cache_memlimit", 14) == 0 else CMD_REJECT
     return CMD_REJECT
@@ -490,6 +529,8 @@ cdef void parse_line(Request *request) noexcept nogil:
         parse_flush_all(request)
     elif request.command == CMD_VERBOSITY:
         parse_verbosity(request)
+    elif request.command == CMD_METADUMP:
+        parse_lru_crawler(request)
     elif request.command == CMD_REJECT:
         parse_unknown(request)
 

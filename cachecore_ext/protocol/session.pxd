@@ -12,6 +12,7 @@ cdef struct Service:
     char version_line[64]   # the reply to ``version``, NUL-terminated; set once
     bint debug_commands     # whether debugtime exists; set once
     bint flush_enabled      # whether flush_all is allowed; set once
+    bint dump_enabled       # whether a client may have all keys listed; set once
     uint32_t verbosity      # atomic
 
 cdef struct Session:
@@ -26,3 +27,4 @@ cdef enum Outcome:
     QUIT      # send what there is, then close
     HANG_UP   # close now
     ASK       # a command that Python answers
+    DUMP      # a dump may begin (protocol/dump)

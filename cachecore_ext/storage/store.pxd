@@ -16,7 +16,7 @@ from cachecore_ext.storage.item cimport Item, Piece, item_cas, item_exptime
 from cachecore_ext.storage.lru cimport Lru, LruClass, item_segment, lru_fetched, lru_id
 from cachecore_ext.storage.slabs cimport Slabs
 from cachecore_ext.storage.table cimport (
-    Table, table_find_locked, table_lock, table_prefetch_bucket, table_prefetch_item, table_unlock,
+    Table, TableCursor, TableVisit, table_find_locked, table_lock, table_prefetch_bucket, table_prefetch_item, table_unlock,
 )
 
 cdef enum StoreStatus:
@@ -89,6 +89,9 @@ cdef enum Evicted:
     ALL_IN_USE      # the candidates were; they went to the head, so other ones may not be
     NOTHING_THERE   # or nothing that may go
 
+ctypedef TableCursor StoreCursor  # a place in a walk over all items; all bits zero is its beginning
+ctypedef TableVisit StoreVisit
+
 cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil
 cdef void store_free(Store *store) noexcept nogil
 cdef bint store_set_limit(Store *store, uint64_t limit) noexcept nogil
@@ -113,6 +116,8 @@ cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, b
 cdef void store_set_cas_locked(Context *context, Item *item, uint64_t explicit_cas) noexcept nogil
 cdef void store_grow(Context *context, uint64_t h) noexcept nogil
 cdef void store_flush(Context *context, int64_t delay) noexcept nogil
+cdef uint32_t store_walk(Context *context, StoreCursor *cursor, uint32_t most, StoreVisit visit,
+                         void *visitor) noexcept nogil
 
 # For the maintenance, which comes from the chunks' side: see item.pxd.
 cdef bint store_is_dead(const Store *store, const Item *item, uint32_t now) noexcept nogil

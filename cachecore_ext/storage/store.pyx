@@ -1,4 +1,4 @@
-"""Storing, changing and removing items; allocation and eviction; flush."""
+"""Storing, changing and removing items; allocation and eviction; flush; a walk over all of them."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -32,7 +32,7 @@ from cachecore_ext.storage.slabs cimport (
 )
 from cachecore_ext.storage.table cimport (
     LOAD, Bucket, table_free, table_grow, table_init, table_initial_bytes, table_insert_locked, table_is_full,
-    table_open, table_remove_locked, table_replace_locked, table_try_lock, table_unlock,
+    table_open, table_remove_locked, table_replace_locked, table_try_lock, table_unlock, table_walk,
 )
 
 cdef enum:
@@ -782,3 +782,13 @@ cdef void store_flush(Context *context, int64_t delay) noexcept nogil:
         flush_at(&store.flush, clock_expiry(&store.clock, context.now, delay) - 1, context.now)
     else:
         flush_now(&store.flush, load_u64(&store.cas), context.now)
+
+
+# ---- a walk
+
+cdef uint32_t store_walk(Context *context, StoreCursor *cursor, uint32_t most, StoreVisit visit,
+                         void *visitor) noexcept nogil:
+    """One step of a walk over all items, see table_walk: ``visit`` is called for each under its bucket's lock, also for
+    one that is dead. How many they were, at most ``most``; none is a step as well, the cursor says when it ends."""
+    cdef Store *store = context.store
+    return table_walk(&store.table, cursor, most, visit, visitor, hash_of_item, &store.hash_key)

@@ -61,6 +61,14 @@ cdef struct Table:
     uint32_t pool_fresh   # never used ones begin here; pool_lock
     uint64_t overflowed   # overflow buckets in use; pool_lock
 
+cdef struct TableCursor:
+    # A place in a walk over the whole table (table_walk). All bits zero is its beginning.
+    uint64_t at
+    bint ended
+
+ctypedef uint64_t (*HashOf)(const void *context, const Item *item) noexcept nogil
+ctypedef void (*TableVisit)(void *visitor, Item *item) noexcept nogil
+
 cdef extern from * nogil:
     """
     #ifdef __SSE2__
@@ -80,10 +88,17 @@ cdef extern from * nogil:
     #endif
     #define CC_LOWEST(x) ((uint32_t)__builtin_ctz(x))
     #define CC_TOP_BIT(x) ((uint64_t)1 << (63 - __builtin_clzll(x)))
+    static inline uint64_t cc_reverse_bits(uint64_t x) {
+        x = (x >> 1 & 0x5555555555555555) | (x & 0x5555555555555555) << 1;
+        x = (x >> 2 & 0x3333333333333333) | (x & 0x3333333333333333) << 2;
+        x = (x >> 4 & 0x0F0F0F0F0F0F0F0F) | (x & 0x0F0F0F0F0F0F0F0F) << 4;
+        return __builtin_bswap64(x);
+    }
     """
     uint32_t match_tags "cc_match12"(const uint8_t *tags, uint8_t wanted) noexcept
     uint32_t lowest_bit "CC_LOWEST"(uint32_t mask) noexcept
     uint64_t top_bit "CC_TOP_BIT"(uint64_t value) noexcept
+    uint64_t reverse_bits "cc_reverse_bits"(uint64_t value) noexcept
 
 cdef int table_init(Table *table, const Slabs *slabs, uint64_t stripes, uint64_t max_items,
                     uint64_t reserved_items) noexcept nogil
@@ -96,8 +111,9 @@ cdef bint table_remove_locked(Table *table, uint64_t h, uint32_t ref) noexcept n
 cdef bint table_has_locked(Table *table, uint64_t h, uint32_t ref) noexcept nogil
 cdef void table_replace_locked(Table *table, uint64_t h, uint32_t old_ref, uint32_t new_ref) noexcept nogil
 cdef bint table_is_full(Table *table, uint64_t h) noexcept nogil
-cdef bint table_grow(Table *table, uint64_t (*hash_of)(const void *context, const Item *item) noexcept nogil,
-                     const void *context) noexcept nogil
+cdef bint table_grow(Table *table, HashOf hash_of, const void *context) noexcept nogil
+cdef uint32_t table_walk(Table *table, TableCursor *cursor, uint32_t most, TableVisit visit, void *visitor,
+                         HashOf hash_of, const void *context) noexcept nogil
 
 
 cdef inline uint8_t hash_tag(uint64_t h) noexcept nogil:

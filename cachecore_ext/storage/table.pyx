@@ -1,5 +1,5 @@
-"""Inserting, removing, growing."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+"""Inserting, removing, growing, walking."""
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -238,8 +238,7 @@ cdef bint table_is_full(Table *table, uint64_t h) noexcept nogil:
     return table_stripe(table, h).items * (table.stripe_mask + 1) > load_u64(&table.nbuckets) * LOAD
 
 
-cdef void divide_locked(Table *table, uint64_t old_index, uint64_t new_index, uint64_t bit,
-                        uint64_t (*hash_of)(const void *context, const Item *item) noexcept nogil,
+cdef void divide_locked(Table *table, uint64_t old_index, uint64_t new_index, uint64_t bit, HashOf hash_of,
                         const void *context) noexcept nogil:
     """Move the entries of a bucket whose hash has ``bit`` to the new one.
 
@@ -270,8 +269,7 @@ cdef void divide_locked(Table *table, uint64_t old_index, uint64_t new_index, ui
     spare_give(table, spare)
 
 
-cdef bint table_grow(Table *table, uint64_t (*hash_of)(const void *context, const Item *item) noexcept nogil,
-                     const void *context) noexcept nogil:
+cdef bint table_grow(Table *table, HashOf hash_of, const void *context) noexcept nogil:
     """Divide one bucket. False when somebody else is at it, the bucket is in use, or the table is as large as it gets.
 
     The caller holds no bucket's lock. ``hash_of`` computes an item's hash again from its key.
@@ -294,3 +292,76 @@ cdef bint table_grow(Table *table, uint64_t (*hash_of)(const void *context, cons
         grown = True
     lock_release(&table.grow_lock)
     return grown
+
+
+# ---- a walk
+
+cdef struct Stretch:
+    # Reversed hashes from ``first`` to ``last``.
+    uint64_t first
+    uint64_t last
+    bint whole   # all that a bucket can have: no hash needs to be looked at
+
+
+cdef void bucket_stretch(Table *table, uint64_t at, Stretch *stretch) noexcept nogil:
+    """What is left, from ``at`` on, of the bucket that this place is in; the caller holds the stripe's lock."""
+    cdef uint64_t n = load_u64(&table.nbuckets), top = top_bit(n)
+    cdef uint64_t mask = top - 1, beyond
+    if (reverse_bits(at) & mask) + top < n:
+        mask += top  # the bucket was divided at this size already
+    beyond = ~reverse_bits(mask)
+    stretch.first = at
+    stretch.last = at | beyond
+    stretch.whole = at & beyond == 0
+
+
+cdef uint32_t visit_chain(Table *table, const Bucket *bucket, const Stretch *stretch, uint32_t most,
+                          TableVisit visit, void *visitor, HashOf hash_of, const void *context) noexcept nogil:
+    """Visit the chain's items in this stretch, up to ``most``; with no ``visit`` ask for their memory. How many."""
+    cdef uint32_t slot, found = 0
+    cdef uint64_t place
+    cdef Item *item
+    while bucket != NULL:
+        for slot in range(<uint32_t>SLOTS):
+            if bucket.tag[slot] == 0:
+                return found
+            item = <Item *>chunk_at(table.slabs, bucket.ref[slot])
+            if not stretch.whole:
+                place = reverse_bits(hash_of(context, item))
+                if place < stretch.first or place > stretch.last:
+                    continue
+            if visit == NULL:
+                prefetch(item)
+            elif found < most:
+                visit(visitor, item)
+            found += 1
+        bucket = bucket_next(table, bucket)
+    return found
+
+
+cdef uint32_t table_walk(Table *table, TableCursor *cursor, uint32_t most, TableVisit visit, void *visitor,
+                         HashOf hash_of, const void *context) noexcept nogil:
+    """Visit the items of the next bucket, at most ``most``, under its lock, and move the cursor on. How many they were.
+
+    The cursor is a place among the hashes with their bits reversed: there, all that a bucket can hold is one stretch,
+    which growth only divides. So whatever happens between two steps, an item that is in the table all the time is
+    visited exactly once. A bucket with more than ``most`` items is treated as if it had been divided already; only
+    where more than so many hashes are equal in all their 64 bits, the surplus is passed by.
+    """
+    cdef uint64_t h = reverse_bits(cursor.at)
+    cdef const Bucket *bucket
+    cdef Stretch stretch
+    cdef uint32_t found
+    table_lock(table, h)
+    bucket = table_bucket(table, h)
+    bucket_stretch(table, cursor.at, &stretch)
+    found = visit_chain(table, bucket, &stretch, most, NULL, NULL, hash_of, context)
+    while found > most and stretch.first < stretch.last:
+        stretch.last = stretch.first + (stretch.last - stretch.first) / 2
+        stretch.whole = False
+        found = visit_chain(table, bucket, &stretch, most, NULL, NULL, hash_of, context)
+    found = visit_chain(table, bucket, &stretch, most, visit, visitor, hash_of, context)
+    table_unlock(table, h)
+    cursor.ended = stretch.last == UINT64_MAX
+    cursor.at = stretch.last + 1
+    return min(found, most)

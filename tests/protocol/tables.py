@@ -7,6 +7,7 @@ from dataclasses import replace
 from tests.protocol import (
     test_admin_errors,
     test_changes,
+    test_dump,
     test_framing,
     test_limits,
     test_meta_get,
@@ -33,6 +34,7 @@ MODULES = (
     test_meta_rest,
     test_stats,
     test_admin_errors,
+    test_dump,
 )
 
 #: Every row, its name preceded by its table's.
@@ -41,3 +43,6 @@ ALL: list[Case] = [
     for module in MODULES
     for row in module.CASES
 ]
+
+#: Rows that depend on what is before them in their packet, or that memcached does not answer what is behind.
+APART: list[Case] = test_dump.LISTS + test_dump.REFUSED

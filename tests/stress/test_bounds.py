@@ -226,9 +226,37 @@ def test_connections_come_and_go() -> None:
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
                 client.sendall(parts[number % len(parts)])
         with connect(server.address) as last:
+            ask(last, b"")  # all before it have been accepted, too
             while stat(server, "curr_connections") > 1:
                 ask(last, b"")
         assert stat(server, "total_connections") == 2001
+
+
+def server_side(client: socket.socket) -> int:
+    """A duplicate of the server's end of a connection, such as a child process has between its fork and its exec."""
+    for link in Path("/proc/self/fd").iterdir():  # the server is in this process
+        with contextlib.suppress(OSError):
+            if str(link.readlink()).startswith("socket:"):
+                with socket.socket(fileno=os.dup(int(link.name))) as end:
+                    if end.getpeername() == client.getsockname():
+                        return end.detach()
+    raise LookupError("no socket with that peer")
+
+
+def test_a_closed_connection_that_a_child_process_still_has() -> None:
+    """It is watched no longer, although the kernel keeps it open: nothing may come of its events."""
+    with Server(port=0, threads=1) as server, connect(server.address) as other:
+        for _ in range(10):
+            client = connect(server.address)
+            assert ask(client, b"") == b""
+            duplicate = server_side(client)
+            client.close()
+            while stat(server, "curr_connections") > 1:
+                ask(other, b"")
+            for _ in range(10):
+                with connect(server.address) as another:
+                    assert ask(another, b"version\r\n").startswith(b"VERSION")
+            os.close(duplicate)
 
 
 def test_exactly_as_many_clients_as_c_says() -> None:

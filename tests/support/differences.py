@@ -51,6 +51,8 @@ DIFFERENCES: dict[str, Difference] = {
     "shutdown-text": Difference(_OLD, "1.6.18: says ERROR, not SERVER_ERROR, when shutdown is not enabled"),
     "sizes-switch": Difference(_OLD, "1.6.18: stats sizes_enable and sizes_disable are there"),
     "detail-in-spite-of-no-dumps": Difference(_OLD, "1.6.18: -X leaves stats detail alone"),
+    "dump-lines": Difference(_OLD, "1.6.18: no OK before a metadump; its lines have no flags and no trailing blank"),
+    "mgdump": Difference(_OLD, "1.6.18: there is no mgdump"),
     "line-too-long": Difference(_OURS, "the line limit holds however the line arrives; an error comes first"),
     "wide-client-flags": Difference(_OURS, "client flags beyond 32 bits are refused, not truncated"),
     "overlong-key-replies": Difference(_OURS, "an overlong key in get loses no reply to an earlier command"),
@@ -60,5 +62,7 @@ DIFFERENCES: dict[str, Difference] = {
     "infinite-numbers": Difference(_OURS, "NaN and infinity are no numbers for slabs automove and lru tune"),
     "prefix-of-every-command": Difference(_OURS, "statistics by prefix count every command, not the classic ones only"),
     "percents-wrap": Difference(_OURS, "percentages of lru tune are added without an overflow"),
+    "behind-a-dump": Difference(_OURS, "commands behind a dump are answered without further bytes"),
+    "dump-without-crawler": Difference(_OURS, "a dump needs no crawler"),
     "binary-protocol": Difference(_OURS, "no binary protocol: a connection that opens with it is closed"),
 }
