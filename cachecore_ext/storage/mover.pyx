@@ -10,8 +10,8 @@ from cachecore_ext.storage.item cimport (
 )
 from cachecore_ext.storage.lru cimport LruClass, lru_id, lru_replace_locked
 from cachecore_ext.storage.slabs cimport (
-    SlabClass, chunk_at, chunk_class, chunk_ref, page_chunk, page_class, slab_alloc, slab_free, slab_look,
-    slab_page_free, slab_page_leave, slab_page_move, slab_page_stay,
+    SlabClass, chunk_at, chunk_class, chunk_ref, page_chunk, page_class, slab_alloc, slab_free, slab_grant,
+    slab_look, slab_page_free, slab_page_leave, slab_page_move, slab_page_stay,
 )
 from cachecore_ext.storage.store cimport (
     EVICTED, Store, store_evict, store_release, store_try_lock_linked, store_try_take_locked,
@@ -50,14 +50,16 @@ cdef bint has_spare_page(Slabs *slabs, uint32_t cls) noexcept nogil:
 
 
 cdef MoveAnswer mover_request(Mover *mover, Slabs *slabs, int64_t source, int64_t target) noexcept nogil:
-    """Ask for a page of ``source`` (-1: of any class) to go to ``target`` (0: the pool). For any thread."""
+    """Ask for a page of ``source`` (-1: of any class, 0: of the pool) to go to ``target`` (0: the pool). For any thread."""
     cdef MoveAnswer answer = MOVE_OK
-    if source == CLASS_ANY:
-        source = richest(slabs)
-    if not 1 <= source <= <int64_t>slabs.nclasses or not 0 <= target <= <int64_t>slabs.nclasses:
-        return MOVE_BADCLASS
     if source == target:
         return MOVE_SAME
+    if source == CLASS_ANY:
+        source = richest(slabs)
+    if not 0 <= source <= <int64_t>slabs.nclasses or not 0 <= target <= <int64_t>slabs.nclasses:
+        return MOVE_BADCLASS
+    if source == 0:
+        return MOVE_OK if slab_grant(slabs, <uint32_t>target) else MOVE_NOSPARE
     lock_acquire(&mover.lock)
     if load_u32(&mover.source) != 0:
         answer = MOVE_BUSY

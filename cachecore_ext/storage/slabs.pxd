@@ -92,6 +92,7 @@ cdef int slabs_init(Slabs *slabs, const SlabSettings *settings) noexcept nogil
 cdef void slabs_free(Slabs *slabs) noexcept nogil
 cdef void *slab_alloc(Slabs *slabs, uint32_t cls) noexcept nogil
 cdef void slab_free(Slabs *slabs, void *chunk) noexcept nogil
+cdef bint slab_grant(Slabs *slabs, uint32_t cls) noexcept nogil
 cdef void slab_look(Slabs *slabs, uint32_t cls, uint64_t *pages, uint64_t *free_chunks) noexcept nogil
 cdef bint slabs_set_limit(Slabs *slabs, uint64_t limit) noexcept nogil
 cdef uint32_t slab_class_search(const Slabs *slabs, size_t size) noexcept nogil

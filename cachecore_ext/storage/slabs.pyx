@@ -292,6 +292,19 @@ cdef void slab_free(Slabs *slabs, void *chunk) noexcept nogil:
     lock_release(&slab.lock)
 
 
+cdef bint slab_grant(Slabs *slabs, uint32_t cls) noexcept nogil:
+    """Give a class a page of the pool, which it did not ask for. False when there is none, or the limit forbids it."""
+    cdef SlabClass *slab = &slabs.classes[cls]
+    cdef bint pooled, granted
+    lock_acquire(&slab.lock)
+    lock_acquire(&slabs.page_lock)
+    pooled = slabs.pool != 0
+    lock_release(&slabs.page_lock)
+    granted = pooled and grow_locked(slabs, cls)
+    lock_release(&slab.lock)
+    return granted
+
+
 cdef void slab_look(Slabs *slabs, uint32_t cls, uint64_t *pages, uint64_t *free_chunks) noexcept nogil:
     """How many pages a class has, and how many chunks in no use."""
     cdef SlabClass *slab = &slabs.classes[cls]

@@ -276,7 +276,8 @@ def test_a_page_that_never_becomes_empty_is_given_up():
 def test_what_the_mover_answers():
     store = store_with(32 * MEGABYTE)
     cls = crowd(store, 9000)
-    assert store.reassign(0, cls) == BADCLASS
+    assert store.reassign(0, cls) == NOSPARE
+    assert store.reassign(0, 0) == SAME
     assert store.reassign(64, cls) == BADCLASS
     assert store.reassign(cls, 64) == BADCLASS
     assert store.reassign(cls, -1) == BADCLASS
@@ -284,6 +285,22 @@ def test_what_the_mover_answers():
     assert store.reassign(cls + 1, cls) == NOSPARE
     assert store.reassign(-1, 0) == OK
     assert store.reassign(cls, 0) == BUSY
+
+
+def test_a_page_of_the_pool_is_given_to_a_class():
+    store = store_with(32 * MEGABYTE)
+    cls = crowd(store, 9000)
+    assert store.reassign(cls, 0) == OK
+    store.maintain(STEPS)
+    before = pages(store)
+    store.put("set", b"other", value(1, 3000))
+    other = class_of(store, b"other")  # it took the page, as its first
+    assert store.reassign(0, other) == NOSPARE
+    assert store.reassign(cls, 0) == OK
+    store.maintain(STEPS)
+    assert store.reassign(0, other) == OK
+    assert pages(store)[other] == 2
+    assert sum(pages(store).values()) <= sum(before.values()) + 2
 
 
 # ---- the limit

@@ -21,6 +21,7 @@ from cachecore.stats import (
     sizes,
     slabs,
 )
+from tests.support.peers import running_cachecore
 from tests.unit.fake_engine import EveryNumber, FakeEngine, FakeOptions
 
 
@@ -111,7 +112,7 @@ SETTINGS = {
     "maxconns_fast": "yes",
     "hashpower_init": "0",
     "slab_reassign": "yes",
-    "slab_automove": "0",
+    "slab_automove": "1",
     "slab_automove_ratio": "0.80",
     "slab_automove_window": "10",
     "slab_chunk_max": "524288",
@@ -123,7 +124,7 @@ SETTINGS = {
     "dump_enabled": "yes",
     "hash_algorithm": "mulfold64",
     "lru_maintainer_thread": "yes",
-    "lru_segmented": "no",
+    "lru_segmented": "yes",
     "hot_lru_pct": "20",
     "warm_lru_pct": "40",
     "hot_max_factor": "0.20",
@@ -234,8 +235,6 @@ def test_settings(engine):
         ({"listen_backlog": 5}, {"tcp_backlog": "5"}),
         ({"max_item_size": 2 << 20}, {"item_size_max": "2097152"}),
         ({"enable_shutdown": True}, {"shutdown_command": "yes"}),
-        ({"prefix_delimiter": ":"}, {"detail_enabled": "yes"}),
-        ({"prefix_delimiter": "/"}, {"stat_key_prefix": "/", "detail_enabled": "yes"}),
         ({"protocol": "ascii"}, {"binding_protocol": "ascii"}),
         ({"auth_file": "/y"}, {"auth_enabled_ascii": "/y"}),
         ({"memory_file": "/e"}, {"memory_file": "/e"}),
@@ -246,18 +245,7 @@ def test_settings(engine):
         ({"hashpower": 20}, {"hashpower_init": "20"}),
         ({"tail_repair_time": 11}, {"tail_repair_time": "11"}),
         ({"slab_reassign": False}, {"slab_reassign": "no"}),
-        ({"slab_automove": 2}, {"slab_automove": "2"}),
-        ({"slab_automove_ratio": 0.5}, {"slab_automove_ratio": "0.50"}),
-        ({"slab_automove_window": 20}, {"slab_automove_window": "20"}),
         ({"slab_chunk_max": 1024}, {"slab_chunk_max": "1048576"}),
-        ({"lru_crawler": False}, {"lru_crawler": "no"}),
-        ({"lru_crawler_sleep": 5}, {"lru_crawler_sleep": "5"}),
-        ({"lru_crawler_tocrawl": 5}, {"lru_crawler_tocrawl": "5"}),
-        ({"lru_maintainer": False}, {"lru_maintainer_thread": "no", "lru_segmented": "no"}),
-        ({"hot_lru_pct": 5, "warm_lru_pct": 6}, {"hot_lru_pct": "5", "warm_lru_pct": "6"}),
-        ({"hot_max_factor": 1, "warm_max_factor": 3.25}, {"hot_max_factor": "1.00", "warm_max_factor": "3.25"}),
-        ({"temporary_ttl": 61}, {"temp_lru": "yes"}),
-        ({"temporary_ttl": 5}, {"temp_lru": "yes", "temporary_ttl": "5"}),
         ({"idle_timeout": 5}, {"idle_timeout": "5"}),
         ({"watcher_logbuf_size": 1}, {"watcher_logbuf_size": "1024"}),
         ({"worker_logbuf_size": 1}, {"worker_logbuf_size": "1024"}),
@@ -270,6 +258,31 @@ def test_settings_follow_the_options(engine, options, expected):
 
 
 @pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"prefix_delimiter": ":"}, {"detail_enabled": "yes"}),
+        ({"prefix_delimiter": "/"}, {"stat_key_prefix": "/", "detail_enabled": "yes"}),
+        ({"slab_automove": 2}, {"slab_automove": "2"}),
+        ({"slab_automove_ratio": 0.5}, {"slab_automove_ratio": "0.50"}),
+        ({"slab_automove_window": 20}, {"slab_automove_window": "20"}),
+        ({"lru_crawler": False}, {"lru_crawler": "no"}),
+        ({"lru_crawler_sleep": 5}, {"lru_crawler_sleep": "5"}),
+        ({"lru_crawler_tocrawl": 5}, {"lru_crawler_tocrawl": "5"}),
+        ({"lru_maintainer": False}, {"lru_maintainer_thread": "no", "lru_segmented": "no"}),
+        ({"hot_lru_pct": 5, "warm_lru_pct": 6}, {"hot_lru_pct": "5", "warm_lru_pct": "6"}),
+        ({"hot_max_factor": 1, "warm_max_factor": 3.25}, {"hot_max_factor": "1.00", "warm_max_factor": "3.25"}),
+        ({"temporary_ttl": 61}, {"temp_lru": "yes"}),
+        ({"temporary_ttl": 5}, {"temp_lru": "yes", "temporary_ttl": "5"}),
+    ],
+)
+def test_settings_follow_the_options_that_commands_may_change(options, expected):
+    with running_cachecore(**options) as peer:
+        found = peer.stats(b"settings")
+    for name, value in expected.items():
+        assert found[name.encode()] == value.encode()
+
+
+@pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
         ("memory_limit", 100 << 20, {"maxbytes": "104857600"}),
@@ -277,10 +290,10 @@ def test_settings_follow_the_options(engine, options, expected):
         ("automove", 2, {"slab_automove": "2"}),
         ("automove_ratio", 0.755, {"slab_automove_ratio": "0.76"}),
         ("automove_window", 30, {"slab_automove_window": "30"}),
-        ("crawler_enabled", True, {"lru_crawler": "yes"}),
+        ("crawler_enabled", False, {"lru_crawler": "no"}),
         ("crawler_sleep", 5, {"lru_crawler_sleep": "5"}),
         ("crawler_tocrawl", 6, {"lru_crawler_tocrawl": "6"}),
-        ("lru_segmented", True, {"lru_segmented": "yes"}),
+        ("lru_segmented", False, {"lru_segmented": "no"}),
         ("hot_lru_pct", 1, {"hot_lru_pct": "1"}),
         ("warm_lru_pct", 2, {"warm_lru_pct": "2"}),
         ("hot_max_factor", 3, {"hot_max_factor": "3.00"}),
