@@ -79,8 +79,7 @@ OWN = {
         ),
         0,
     ),
-    **dict.fromkeys(("unexpected_napi_ids", "round_robin_fallback"), 0),
-    **dict.fromkeys(("auth_cmds", "auth_errors", "hash_is_expanding"), 0),
+    **dict.fromkeys(("unexpected_napi_ids", "round_robin_fallback", "hash_is_expanding"), 0),
 }
 
 SETTINGS = {
