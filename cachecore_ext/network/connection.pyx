@@ -459,9 +459,18 @@ cdef bint watch(Connection *conn, Scratch *scratch, uint32_t events) noexcept no
     return epoll_ctl(scratch.epoll, EPOLL_CTL_MOD, conn.fd, &event) == 0
 
 
+cdef void note_activity(const Connection *conn, const Scratch *scratch) noexcept nogil:
+    """It ran a command, or its value grew. Written only when it changes: a cache line has four connections' words."""
+    cdef Descriptor *entry = &scratch.shared.by_fd[conn.fd]
+    if scratch.served > 0 or conn.upload != NULL or conn.swallow > 0:
+        if load_u32(&entry.active) != scratch.session.context.now:
+            store_u32(&entry.active, scratch.session.context.now)
+
+
 cdef Verdict finish(Connection *conn, Scratch *scratch, Verdict verdict, const Input *input) noexcept nogil:
     """The end of a turn: send, keep the rest, and say what the connection waits for now."""
     cdef bint stopped_early = input.at < input.end and scratch.session.budget <= 0
+    note_activity(conn, scratch)
     if verdict == CLOSE:
         output_drop(scratch.session.context.store, &scratch.session.output)
         return CLOSE
@@ -630,16 +639,11 @@ cdef Doing doing_of(const Connection *conn) noexcept nogil:
 
 
 cdef Verdict seen(Connection *conn, Scratch *scratch, Verdict verdict) noexcept nogil:
-    """The end of a turn: let others see what became of it. Only what has changed is written, because a cache line has
-    the words of four connections, of as many workers."""
+    """The end of a turn: let others see what the connection does now."""
     cdef Descriptor *entry = &scratch.shared.by_fd[conn.fd]
-    cdef uint32_t now = scratch.session.context.now
     cdef Doing doing = AWAITING_PYTHON if verdict == ASKED else doing_of(conn)
     if load_u8(&entry.doing) != doing:
         store_u8(&entry.doing, doing)
-    if scratch.served > 0 or doing == RECEIVING_VALUE or doing == SKIPPING:
-        if load_u32(&entry.active) != now:
-            store_u32(&entry.active, now)
     return verdict
 
 
