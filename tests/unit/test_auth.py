@@ -96,6 +96,9 @@ def test_users_are_exchanged_while_serving(tmp_path):
         with socket.create_connection(server.address) as second:
             assert [say(second, old), say(second, new)] == [failure, b"STORED\r\n"]
         assert say(first, b"mn\r\n") == b"MN\r\n"  # who is in stays in
+        server._running().set_users([(b"new pass", b"word")])
+        with socket.create_connection(server.address) as other:
+            assert say(other, b"set - 0 0 13\r\nnew pass word\r\n") == failure  # a user ends at the first blank
         server._running().set_users([])
         with socket.create_connection(server.address) as third:
             assert [say(third, old), say(third, new)] == [failure, failure]
