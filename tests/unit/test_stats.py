@@ -181,6 +181,7 @@ def behind(names: list[str], *added: list[str]) -> list[str]:
         ({}, True, behind(GENERAL, CRAWLING)),
         ({"lru_maintainer": True}, False, behind(GENERAL, *MAINTAINED)),
         ({"idle_timeout": 1}, False, behind(GENERAL, ["auth_errors", "idle_kicks"])),
+        ({"maxconns_fast": False}, False, [name for name in GENERAL if name != "rejected_connections"]),
         (
             {"slab_reassign": True, "lru_maintainer": True},
             True,
