@@ -192,6 +192,10 @@ class Options(Protocol):
         """Whether items are counted by size."""
 
     @property
+    def maxconns_fast(self) -> bool:
+        """Whether a client beyond ``-c`` is turned away rather than left to wait."""
+
+    @property
     def idle_timeout(self) -> int:
         """Seconds after which a silent client is disconnected; 0 is never."""
 

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from .control import Control, Options
 
 #: Counters, of the engine and of its classes, that read as 0.
-NOT_YET: Final = ("idle_kicks", "tailrepairs")
+NOT_YET: Final = ("tailrepairs",)
 
 #: The engine's properties.
 ENGINE: Final[Mapping[str, object]] = {
@@ -26,6 +26,7 @@ OPTIONS: Final[Mapping[str, object]] = {
     "slab_reassign": False,
     "lru_maintainer": False,
     "track_sizes": False,
+    "maxconns_fast": True,
     "idle_timeout": 0,
 }
 

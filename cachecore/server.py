@@ -33,14 +33,11 @@ _RENDERING_FAILED: Final = b"SERVER_ERROR internal error, see the server's log\r
 #: What ``engine_options`` says and this data plane does not know yet.
 NOT_YET: Final = frozenset(
     {
-        "idle_timeout",
-        "maxconns_fast",
         "watch_enabled",
         "prefix_delimiter",
         "detail_enabled",
         "watcher_logbuf_size",
         "worker_logbuf_size",
-        "users",
         "memory_file",
     }
 )
@@ -112,9 +109,8 @@ def create_engine(settings: Settings) -> Engine:
 
     users = None if settings.auth_file is None else read_users(settings.auth_file)
     options = engine_options(settings, users)
-    for name in ("users", "memory_file"):  # to serve without would be worse than not to serve
-        if name in NOT_YET and options[name] is not None:
-            raise ValueError(f"{name} is not available yet")
+    if "memory_file" in NOT_YET and options["memory_file"] is not None:
+        raise ValueError("memory_file is not available yet")  # to serve without would be worse than not to serve
     return Engine(**{name: value for name, value in options.items() if name not in NOT_YET})
 
 
@@ -232,7 +228,7 @@ class Server:
         """
         engine = self._running()
         if self.settings.auth_file is not None:
-            engine.set_users(read_users(self.settings.auth_file))  # type: ignore[attr-defined]
+            engine.set_users(read_users(self.settings.auth_file))
 
     def request_shutdown(self, graceful: bool) -> None:
         """End the server soon, as a client has asked for; returns at once, and may be called from any thread."""

@@ -53,6 +53,10 @@ def _temporary(control: Control, options: Options) -> bool:
     return options.lru_maintainer and control.temporary_ttl is not None
 
 
+def _turning_away(_: Control, options: Options) -> bool:
+    return options.maxconns_fast
+
+
 def _kicking(_: Control, options: Options) -> bool:
     return options.idle_timeout > 0
 
@@ -98,15 +102,17 @@ _GENERAL: Final[tuple[_Row, ...]] = (
     _Row("rusage_user", lambda now: f"{now.usage.ru_utime:.6f}"),
     _Row("rusage_system", lambda now: f"{now.usage.ru_stime:.6f}"),
     _Row("max_connections", lambda now: now.settings.conn_limit),
+    *_counters("curr_connections total_connections"),
+    *_counters("rejected_connections", _turning_away),
     *_counters(
-        "curr_connections total_connections rejected_connections connection_structures "
+        "connection_structures "
         "response_obj_oom response_obj_count response_obj_bytes read_buf_count read_buf_bytes "
         "read_buf_bytes_free read_buf_oom reserved_fds cmd_get cmd_set cmd_flush cmd_touch cmd_meta "
         "get_hits get_misses get_expired get_flushed delete_misses delete_hits incr_misses incr_hits "
         "decr_misses decr_hits cas_misses cas_hits cas_badval touch_hits touch_misses store_too_large "
         "store_no_memory"
     ),
-    *_off("auth_cmds auth_errors"),
+    *_counters("auth_cmds auth_errors"),
     *_counters("idle_kicks", _kicking),
     *_counters(
         "bytes_read bytes_written limit_maxbytes accepting_conns listen_disabled_num time_in_listen_disabled_us"

@@ -1,13 +1,22 @@
 """The data plane as Python sees it: the one place where Python objects, the GIL and exceptions meet it."""
 
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 class AdminRequest:
     """A command that the data plane leaves to Python (``stats``, ``slabs`` ...); its connection waits."""
 
     token: Final[int]
     line: Final[bytes]  # the command line without its line end, for example b"stats settings"
+
+class ConnectionInfo(NamedTuple):
+    """A connection, or a listening socket, as it was when it was looked at."""
+
+    fd: int
+    addr: str  # of the client; of a listening socket its own: tcp:1.2.3.4:5, tcp6:[::1]:5 or unix:/path
+    listen_addr: str | None  # None for a listening socket
+    state: str  # memcached's name of it
+    secs_since_last_cmd: int  # or since the last bytes of a value that is under way
 
 class Engine:
     """Owns the store, the listeners and the connections; brings no thread of its own.
@@ -28,7 +37,10 @@ class Engine:
         evictions: bool,  # False is -M
         use_cas: bool,  # False is -C
         reqs_per_event: int,  # -R
+        maxconns_fast: bool,  # turn away who comes when there are max_connections; False: let them wait
+        idle_timeout: int,  # seconds without a command after which a TCP connection is closed; 0 is never
         buffer_limit: int,  # bytes that clients have sent or were sent unfinished; 0 is the default
+        users: Sequence[tuple[bytes, bytes]] | None,  # who may use it (-Y); None is everybody
         binary_probe: bool,  # True: a first byte 0x80 closes the connection (-B auto)
         debug_commands: bool,  # True: the command debugtime exists
         verbosity: int,
@@ -71,6 +83,15 @@ class Engine:
         A connection gone meanwhile is no error.
         """
 
+    def set_users(self, users: Sequence[tuple[bytes, bytes]]) -> None:
+        """Exchange users and passwords while serving; who is authenticated stays so.
+
+        No client can show an empty user or password, so such a one lets nobody in.
+
+        ValueError: more than 8, or one whose user and password are longer than 255 bytes together;
+        RuntimeError: the engine was set up without users.
+        """
+
     def stop(self) -> None:
         """Let every run_* and next_admin return soon. May be called from any thread, more than once."""
 
@@ -82,6 +103,9 @@ class Engine:
 
     def class_counters(self) -> dict[int, dict[str, int]]:
         """The same per slab class, for the classes that own a page or hold an item."""
+
+    def connections(self) -> list[ConnectionInfo]:
+        """Listening sockets and connections by descriptor. It waits for no worker, and no worker for it."""
 
     def reset_counters(self) -> None: ...
     def set_memory_limit(self, nbytes: int) -> bool:

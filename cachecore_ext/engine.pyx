@@ -4,8 +4,10 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.stdlib cimport posix_memalign
 
-from cachecore_ext.base.atomics cimport load_u32, load_u64, or_u64, store_release_u32, store_u32
-from cachecore_ext.base.clock cimport clock_advance, clock_freeze, clock_now, clock_resume
+from cachecore_ext.base.atomics cimport (
+    load_acquire_u16, load_u8, load_u32, load_u64, or_u64, store_release_u32, store_u32,
+)
+from cachecore_ext.base.clock cimport CLOCK_START, clock_advance, clock_freeze, clock_now, clock_resume
 from cachecore_ext.base.counters cimport CLASS_COUNTERS, CLASSES, COUNTERS, CounterSet
 from cachecore_ext.base.linux cimport close
 from cachecore_ext.network.acceptor cimport (
@@ -15,8 +17,11 @@ from cachecore_ext.network.admin cimport (
     Ticket, TicketList, ticket_answer, ticket_free, tickets_await, tickets_free, tickets_init, tickets_put,
     tickets_signal, tickets_take,
 )
-from cachecore_ext.network.connection cimport CARRY_MAX, READ_SIZE, Connection, Shared, conn_free
+from cachecore_ext.network.connection cimport CARRY_MAX, READ_SIZE, Descriptor, Shared, conn_free
 from cachecore_ext.network.worker cimport Worker, worker_free, worker_init, worker_run
+from cachecore_ext.protocol.auth cimport (
+    CREDENTIAL_MAX, USERS_MAX, Credential, Users, credential_set, users_replace,
+)
 from cachecore_ext.protocol.session cimport Service
 from cachecore_ext.storage.lru cimport FACTOR_ONE, TEMP_OFF, LruClass, Segment, lru_age, lru_look
 from cachecore_ext.storage.maintenance cimport (
@@ -31,6 +36,8 @@ from cachecore_ext.storage.survey cimport Note, Notes, survey
 from cachecore_ext.storage.table cimport table_bytes, top_bit
 
 import resource
+import socket
+from typing import NamedTuple
 
 from cachecore_ext.base.counters import ClassCounter, Counter
 
@@ -63,6 +70,12 @@ SEGMENT_NAMES = ("hot", "warm", "cold", "temp")
 MOVE_ANSWERS = ("OK", "BUSY", "BADCLASS", "NOSPARE", "SAME")
 BUSY_NAMES = ("none", "in_use", "uploading", "no_memory")
 
+#: What a connection does, in memcached's words; in the order of network/connection's Doing.
+STATE_NAMES = (
+    "conn_new_cmd", "conn_new_cmd", "conn_read", "conn_nread", "conn_swallow", "conn_mwrite", "conn_closing",
+    "conn_parse_cmd",
+)
+
 assert len(COUNTER_NAMES) == COUNTERS and len(CLASS_COUNTER_NAMES) == CLASS_COUNTERS
 
 
@@ -73,6 +86,36 @@ cdef void *allocate(size_t size) noexcept nogil:
         return NULL
     memset(memory, 0, size)
     return memory
+
+
+class ConnectionInfo(NamedTuple):
+    """A connection, or a listening socket, as it was when it was looked at."""
+
+    fd: int
+    addr: str
+    listen_addr: str | None
+    state: str
+    secs_since_last_cmd: int
+
+
+def _shown(address, path):
+    """A socket's address in memcached's notation; ``path`` stands for that of a UNIX socket without a name."""
+    if isinstance(address, tuple):
+        host, port, *rest = address
+        return f"tcp6:[{host}]:{port}" if rest else f"tcp:{host}:{port}"
+    if isinstance(address, bytes):  # of the abstract namespace
+        address = "@" + address[1:].decode("utf-8", "surrogateescape")
+    return f"unix:{address or path}"
+
+
+def _addresses(fd):
+    """Whom a connection is with, and the listening address it came to. OSError: it is gone."""
+    sock = socket.socket(fileno=fd)
+    try:
+        own = sock.getsockname()
+        return _shown(sock.getpeername(), own), _shown(own, "")
+    finally:
+        sock.detach()
 
 
 cdef class AdminRequest:
@@ -131,6 +174,7 @@ cdef class Engine:
     cdef uint32_t ncounter_sets
     cdef Service service
     cdef Shared shared
+    cdef Users users
     cdef TicketList questions
     cdef uint32_t stopping          # atomic
     cdef bint closed
@@ -156,7 +200,10 @@ cdef class Engine:
         evictions,
         use_cas,
         reqs_per_event,
+        maxconns_fast,
+        idle_timeout,
         buffer_limit,
+        users,
         binary_probe,
         debug_commands,
         verbosity,
@@ -212,7 +259,12 @@ cdef class Engine:
         self._set_version(version)
         self.shared.max_connections = max_connections
         self.shared.reqs_per_event = reqs_per_event
+        self.shared.maxconns_fast = maxconns_fast
+        self.shared.idle_timeout = idle_timeout
         self.shared.binary_probe = binary_probe
+        if users is not None:
+            self.shared.users = &self.users
+            self.set_users(users)
         self.shared.buffer_limit = buffer_limit or max(<uint64_t>BUFFERS_MIN, settings.memory_limit / 8)
         self._allocate(&settings, threads)
         self.maintenance.lru = lru_maintainer
@@ -243,7 +295,7 @@ cdef class Engine:
         self.store = store
         # Descriptors are small numbers; this is the largest that the process may come to have.
         self.shared.nfds = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
-        self.shared.by_fd = <Connection **>calloc(self.shared.nfds, sizeof(Connection *))
+        self.shared.by_fd = <Descriptor *>calloc(self.shared.nfds, sizeof(Descriptor))
         self.ncounter_sets = threads + 2
         self.counter_sets = <CounterSet *>allocate(self.ncounter_sets * sizeof(CounterSet))
         self.workers = <Worker **>calloc(threads, sizeof(Worker *))
@@ -256,7 +308,7 @@ cdef class Engine:
             if self.workers[i] == NULL:
                 raise MemoryError("cannot allocate the workers")
             self.nworkers += 1
-            if worker_init(self.workers[i], store, &self.counter_sets[i], &self.service, &self.shared,
+            if worker_init(self.workers[i], i, store, &self.counter_sets[i], &self.service, &self.shared,
                            &self.questions, &self.stopping) != 0:
                 raise OSError("cannot set up a worker: no memory or no file descriptors left")
         if acceptor_init(&self.acceptor, &self.shared, &self.counter_sets[threads], self.workers, threads,
@@ -271,12 +323,10 @@ cdef class Engine:
     cdef void _release(self) noexcept:
         """Free everything, in whatever state it is."""
         cdef uint32_t i
-        cdef Connection *conn
         if self.shared.by_fd != NULL and self.nworkers > 0:
-            for i in range(self.shared.nfds if load_u32(&self.shared.connections) else 0):
-                conn = self.shared.by_fd[i]
-                if conn != NULL:
-                    conn_free(conn, &self.shared, &self.workers[0].scratch.session)
+            for i in range(self.shared.top_fd + 1):
+                if self.shared.by_fd[i].owner != 0:
+                    conn_free(self.shared.by_fd[i].conn, &self.shared, &self.workers[0].scratch.session)
                     close(<int>i)
         free(self.shared.by_fd)
         self.shared.by_fd = NULL
@@ -357,13 +407,31 @@ cdef class Engine:
             ticket_answer(ticket, reply, len(reply))
         tickets_put(&self.workers[ticket.worker].inbox, ticket)
 
-    def stop(self):
+    cdef void _wake_workers(self) noexcept:
         cdef uint32_t i
+        for i in range(self.nworkers):
+            tickets_signal(&self.workers[i].inbox)
+
+    def set_users(self, users):
+        cdef Credential credentials[USERS_MAX]
+        cdef size_t i
+        cdef bytes user, password
+        if self.shared.users == NULL:
+            raise RuntimeError("the engine was set up without users")
+        if len(users) > USERS_MAX:
+            raise ValueError(f"at most {USERS_MAX} users, not {len(users)}")
+        memset(credentials, 0, sizeof(credentials))
+        for i, (user, password) in enumerate(users):
+            if len(user) + len(password) >= CREDENTIAL_MAX:
+                raise ValueError(f"a user and a password have less than {CREDENTIAL_MAX} bytes together")
+            credential_set(&credentials[i], user, len(user), password, len(password))
+        users_replace(&self.users, credentials)
+
+    def stop(self):
         if self.closed:
             return
         store_release_u32(&self.stopping, 1)
-        for i in range(self.nworkers):
-            tickets_signal(&self.workers[i].inbox)
+        self._wake_workers()
         acceptor_wake(&self.acceptor)
         if self.maintenance.context.store != NULL:
             maintenance_wake(&self.maintenance)
@@ -511,6 +579,31 @@ cdef class Engine:
             for cls, values in self._all_classes().items()
             if values["total_pages"] > 0 or values["number"] > 0
         }
+
+    def connections(self):
+        cdef uint32_t fd
+        cdef uint32_t now
+        cdef Descriptor *entry
+        self._check_open()
+        now = clock_now(&self.store.clock)
+        found = []
+        for i in range(self.acceptor.nlisteners):
+            fd = self.acceptor.listeners[i].fd
+            listening = socket.socket(fileno=fd)
+            address = _shown(listening.getsockname(), "")
+            listening.detach()
+            found.append(ConnectionInfo(fd, address, None, "conn_listening", now - CLOCK_START))
+        for fd in range(load_u32(&self.shared.top_fd) + 1):
+            entry = &self.shared.by_fd[fd]
+            if load_acquire_u16(&entry.owner) == 0:
+                continue
+            state = STATE_NAMES[load_u8(&entry.doing)]
+            idle = max(0, <int64_t>now - load_u32(&entry.active))
+            try:
+                found.append(ConnectionInfo(fd, *_addresses(fd), state, idle))
+            except OSError:
+                pass  # it went away meanwhile
+        return sorted(found)
 
     def reset_counters(self):
         self._check_open()
@@ -684,6 +777,8 @@ cdef class Engine:
         self._check_open()
         clock_advance(&self.store.clock, seconds)
         maintenance_wake(&self.maintenance)
+        if self.shared.idle_timeout:
+            self._wake_workers()
 
     def clock_freeze(self):
         self._check_open()

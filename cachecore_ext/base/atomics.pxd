@@ -3,7 +3,7 @@
 ``load`` and ``store`` are relaxed: they say "others look at this word too" and cost what a plain access costs.
 Order between words comes from a lock, or from the pair ``store_release`` and ``load_acquire``.
 """
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from *:
     """
@@ -25,17 +25,24 @@ cdef extern from *:
         uint32_t expected = 0;
         return __atomic_compare_exchange_n(p, &expected, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
     }
+    static inline int cc_replace_u8(uint8_t *p, uint8_t expected, uint8_t value) {
+        return __atomic_compare_exchange_n(p, &expected, value, 0, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+    }
     """
     uint8_t load_u8 "CC_LOAD"(const uint8_t *p) noexcept nogil
     uint32_t load_u32 "CC_LOAD"(const uint32_t *p) noexcept nogil
     uint64_t load_u64 "CC_LOAD"(const uint64_t *p) noexcept nogil
     int64_t load_i64 "CC_LOAD"(const int64_t *p) noexcept nogil
+    uint16_t load_u16 "CC_LOAD"(const uint16_t *p) noexcept nogil
     void store_u8 "CC_STORE"(uint8_t *p, uint8_t value) noexcept nogil
     void store_u32 "CC_STORE"(uint32_t *p, uint32_t value) noexcept nogil
     void store_u64 "CC_STORE"(uint64_t *p, uint64_t value) noexcept nogil
     void store_i64 "CC_STORE"(int64_t *p, int64_t value) noexcept nogil
+    uint8_t load_acquire_u8 "CC_LOAD_ACQUIRE"(const uint8_t *p) noexcept nogil
+    uint16_t load_acquire_u16 "CC_LOAD_ACQUIRE"(const uint16_t *p) noexcept nogil
     uint32_t load_acquire_u32 "CC_LOAD_ACQUIRE"(const uint32_t *p) noexcept nogil
     uint64_t load_acquire_u64 "CC_LOAD_ACQUIRE"(const uint64_t *p) noexcept nogil
+    void store_release_u16 "CC_STORE_RELEASE"(uint16_t *p, uint16_t value) noexcept nogil
     void store_release_u32 "CC_STORE_RELEASE"(uint32_t *p, uint32_t value) noexcept nogil
     void store_release_u64 "CC_STORE_RELEASE"(uint64_t *p, uint64_t value) noexcept nogil
     # These return the new value.
@@ -55,3 +62,5 @@ cdef extern from *:
     bint swap_u32 "cc_swap"(uint32_t *p, uint32_t *expected, uint32_t value) noexcept nogil
     # 0 -> 1, and true; false when the word was not 0.
     bint take_u32 "cc_take"(uint32_t *p) noexcept nogil
+    # ``expected`` -> ``value`` with release, and true; false when the word was something else.
+    bint replace_u8 "cc_replace_u8"(uint8_t *p, uint8_t expected, uint8_t value) noexcept nogil

@@ -28,6 +28,9 @@ class Counter(IntEnum):
     READ_BUF_OOM = 20
     RESPONSE_OBJ_OOM = 21
     MALLOC_FAILS = 22
+    IDLE_KICKS = 23
+    AUTH_CMDS = 24
+    AUTH_ERRORS = 25
 
 class ClassCounter(IntEnum):
     """What every thread counts for each slab class."""

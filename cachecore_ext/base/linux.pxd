@@ -49,6 +49,8 @@ cdef extern from *:
     enum: EFD_NONBLOCK, EFD_CLOEXEC
     int eventfd(unsigned int initial, int flags) noexcept nogil
 
+    enum: AF_UNIX, SOL_SOCKET, SO_DOMAIN
+    int getsockopt(int fd, int level, int option, void *value, unsigned int *length) noexcept nogil
     enum: SOCK_NONBLOCK, SOCK_CLOEXEC, SHUT_WR, MSG_NOSIGNAL, MSG_DONTWAIT
     struct iovec:
         void *iov_base

@@ -5,19 +5,23 @@ from cachecore_ext.base.counters cimport CounterSet
 from cachecore_ext.network.connection cimport Shared
 from cachecore_ext.network.worker cimport Worker
 
+cdef struct Listener:
+    int fd                    # the caller's
+    bint local                # a UNIX socket
+
 cdef struct Acceptor:
     # Used by its own thread alone, once it runs.
     int epoll
-    int wake                  # an eventfd
+    int wake                  # an eventfd; Shared.vacancy, too
     Shared *shared
     CounterSet *counters
     Worker **workers
     uint32_t nworkers
     uint32_t turn             # whose the next client is
     uint32_t nlisteners
-    int *listeners            # the caller's sockets
-    bint listening            # False while it rests, for want of descriptors for new clients
-    bint starved              # they were wanting at the last try: that it rests again is no news
+    Listener *listeners
+    bint listening            # False while it rests: no descriptors for new clients, or as many of them as may be
+    bint starved              # descriptors were wanting at the last try: that it rests again is no news
     uint32_t accepting        # the same for stats; atomic
     const uint32_t *stop      # atomic, the engine's
 

@@ -1,25 +1,30 @@
 """Accepting, and what to do when there is no room for one more."""
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset, strlen
 
-from cachecore_ext.base.atomics cimport add_u32, load_acquire_u32, load_acquire_u64, load_u32, store_u32, store_u64
+from cachecore_ext.base.atomics cimport (
+    add_u32, load_acquire_u16, load_acquire_u32, load_u32, replace_u8, store_release_u16, store_u8, store_u32,
+)
+from cachecore_ext.base.clock cimport clock_now
 from cachecore_ext.base.counters cimport (
     LISTEN_DISABLED_NUM, MALLOC_FAILS, REJECTED_CONNECTIONS, TIME_IN_LISTEN_DISABLED_US, TOTAL_CONNECTIONS, count,
     count_many,
 )
 from cachecore_ext.base.linux cimport (
-    CLOCK_MONOTONIC, ECONNABORTED, EFD_CLOEXEC, EFD_NONBLOCK, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLL_CLOEXEC,
-    EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLIN, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_NONBLOCK, accept4, clock_gettime, close,
-    epoll_create1, epoll_ctl, epoll_event, epoll_wait, error_number, eventfd, send, timespec, write,
+    AF_UNIX, CLOCK_MONOTONIC, ECONNABORTED, EFD_CLOEXEC, EFD_NONBLOCK, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLL_CLOEXEC,
+    EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLIN, MSG_NOSIGNAL, SO_DOMAIN, SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET, accept4,
+    clock_gettime, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, error_number, eventfd, getsockopt, read,
+    send, timespec, write,
 )
-from cachecore_ext.network.connection cimport Connection, conn_free, conn_new
+from cachecore_ext.network.connection cimport ARRIVING, NEW, Connection, Descriptor, conn_free, conn_new
 from cachecore_ext.network.worker cimport worker_deal
 
 cdef enum:
     EVENTS = 16
     ACCEPTS = 64      # clients of one listener in a row, before the others have their turn
     PAUSE_MS = 10     # between tries while descriptors are lacking
+    FULL_MS = 1000    # while there are as many clients as may be; whoever leaves wakes it earlier
     WAKE = -1         # in place of a listener's number
 
 cdef const char *FULL = b"ERROR Too many open connections\r\n"
@@ -39,6 +44,7 @@ cdef int acceptor_init(Acceptor *acceptor, Shared *shared, CounterSet *counters,
     acceptor.accepting = 1
     acceptor.epoll = epoll_create1(EPOLL_CLOEXEC)
     acceptor.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+    shared.vacancy = acceptor.wake
     if acceptor.epoll < 0 or acceptor.wake < 0:
         return -1
     event.events = EPOLLIN
@@ -57,11 +63,15 @@ cdef void acceptor_free(Acceptor *acceptor) noexcept nogil:
 cdef int acceptor_add(Acceptor *acceptor, int fd) noexcept nogil:
     """Accept on this socket, too; before acceptor_run. 0, or -1 and errno."""
     cdef epoll_event event
-    cdef int *grown = <int *>realloc(acceptor.listeners, (acceptor.nlisteners + 1) * sizeof(int))
+    cdef int domain = 0
+    cdef unsigned int length = sizeof(domain)
+    cdef Listener *grown = <Listener *>realloc(acceptor.listeners, (acceptor.nlisteners + 1) * sizeof(Listener))
     if grown == NULL:
         return -1
     acceptor.listeners = grown
-    grown[acceptor.nlisteners] = fd
+    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length)
+    grown[acceptor.nlisteners].fd = fd
+    grown[acceptor.nlisteners].local = domain == AF_UNIX
     event.events = EPOLLIN
     event.data.ptr = <void *><int64_t>acceptor.nlisteners
     acceptor.nlisteners += 1
@@ -74,6 +84,11 @@ cdef void acceptor_wake(Acceptor *acceptor) noexcept nogil:
     write(acceptor.wake, &one, sizeof(one))
 
 
+cdef void take_wake(Acceptor *acceptor) noexcept nogil:
+    cdef uint64_t wakes = 0
+    read(acceptor.wake, &wakes, sizeof(wakes))
+
+
 cdef void watch_listeners(Acceptor *acceptor, bint listening) noexcept nogil:
     cdef epoll_event event
     cdef uint32_t i
@@ -82,7 +97,20 @@ cdef void watch_listeners(Acceptor *acceptor, bint listening) noexcept nogil:
     event.events = EPOLLIN if listening else 0
     for i in range(acceptor.nlisteners):
         event.data.ptr = <void *><int64_t>i
-        epoll_ctl(acceptor.epoll, EPOLL_CTL_MOD, acceptor.listeners[i], &event)
+        epoll_ctl(acceptor.epoll, EPOLL_CTL_MOD, acceptor.listeners[i].fd, &event)
+
+
+cdef bint is_full(const Shared *shared) noexcept nogil:
+    """Whether there are as many clients as may be."""
+    return load_u32(&shared.connections) >= shared.max_connections
+
+
+cdef void rest(Acceptor *acceptor, bint starved) noexcept nogil:
+    """Accept nobody for a while: the kernel keeps the clients waiting."""
+    if not starved or not acceptor.starved:
+        count(acceptor.counters, LISTEN_DISABLED_NUM)
+    acceptor.starved = starved
+    watch_listeners(acceptor, False)
 
 
 cdef void reject(Acceptor *acceptor, int fd) noexcept nogil:
@@ -92,15 +120,37 @@ cdef void reject(Acceptor *acceptor, int fd) noexcept nogil:
     count(acceptor.counters, REJECTED_CONNECTIONS)
 
 
-cdef void welcome(Acceptor *acceptor, int fd) noexcept nogil:
+cdef bint hand_over(Acceptor *acceptor, Connection *conn, bint local) noexcept nogil:
+    """Enter the connection under its descriptor, and give it to its worker. False when that was not possible."""
+    cdef Shared *shared = acceptor.shared
+    cdef Descriptor *entry = &shared.by_fd[conn.fd]
+    cdef Worker *worker = acceptor.workers[conn.worker]
+    # Whoever had this descriptor before has left its entry: the worker's release.
+    load_acquire_u16(&entry.owner)
+    entry.conn = conn
+    store_u32(&entry.active, clock_now(&worker.scratch.session.context.store.clock))
+    store_u8(&entry.local, local)
+    store_u8(&entry.doing, ARRIVING)
+    store_release_u16(&entry.owner, <uint16_t>(conn.worker + 1))
+    if <uint32_t>conn.fd > load_u32(&shared.top_fd):
+        store_u32(&shared.top_fd, conn.fd)
+    if not worker_deal(worker, conn):
+        store_release_u16(&entry.owner, 0)
+        return False
+    # It may have had its first turn by now, or all of them: then this changes nothing that counts.
+    replace_u8(&entry.doing, ARRIVING, NEW)
+    return True
+
+
+cdef void welcome(Acceptor *acceptor, int fd, bint local) noexcept nogil:
     """A new client: to the next worker."""
     cdef Shared *shared = acceptor.shared
     cdef uint32_t worker = acceptor.turn
     cdef Connection *conn
-    if load_u32(&shared.connections) >= shared.max_connections or <uint32_t>fd >= shared.nfds:
+    if is_full(shared) or <uint32_t>fd >= shared.nfds:
         reject(acceptor, fd)
         return
-    conn = conn_new(fd, worker)
+    conn = conn_new(fd, worker, shared.users != NULL)
     if conn == NULL:
         count(acceptor.counters, MALLOC_FAILS)
         close(fd)
@@ -108,29 +158,26 @@ cdef void welcome(Acceptor *acceptor, int fd) noexcept nogil:
     acceptor.turn = (worker + 1) % acceptor.nworkers
     add_u32(&shared.connections, 1)
     count(acceptor.counters, TOTAL_CONNECTIONS)
-    # Whoever had this descriptor before has left its entry: the worker's release.
-    load_acquire_u64(<uint64_t *>&shared.by_fd[fd])
-    store_u64(<uint64_t *>&shared.by_fd[fd], <uint64_t>conn)
-    if not worker_deal(acceptor.workers[worker], conn):
-        store_u64(<uint64_t *>&shared.by_fd[fd], 0)
+    if not hand_over(acceptor, conn, local):
         add_u32(&shared.connections, <uint32_t>-1)
         conn_free(conn, shared, &acceptor.workers[worker].scratch.session)
         close(fd)
 
 
-cdef void accept_all(Acceptor *acceptor, int listener) noexcept nogil:
-    """Accept what waits on a listener. Without descriptors or memory, rest: the kernel keeps the clients waiting."""
+cdef void accept_all(Acceptor *acceptor, const Listener *listener) noexcept nogil:
+    """Accept what waits on a listener, as far as there are descriptors, memory, and, unless those who are too many are
+    turned away, room."""
     cdef int i, fd
     for i in range(ACCEPTS):
-        fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if not acceptor.shared.maxconns_fast and is_full(acceptor.shared):
+            rest(acceptor, False)
+            return
+        fd = accept4(listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd >= 0:
             acceptor.starved = False
-            welcome(acceptor, fd)
+            welcome(acceptor, fd, listener.local)
         elif error_number() in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
-            if not acceptor.starved:
-                count(acceptor.counters, LISTEN_DISABLED_NUM)
-            acceptor.starved = True
-            watch_listeners(acceptor, False)
+            rest(acceptor, True)
             return
         elif error_number() != EINTR and error_number() != ECONNABORTED:
             return
@@ -142,19 +189,31 @@ cdef int64_t now_us() noexcept nogil:
     return <int64_t>now.tv_sec * 1000000 + now.tv_nsec / 1000
 
 
+cdef void sit_out(Acceptor *acceptor) noexcept nogil:
+    """Rest, until there may be room again."""
+    cdef epoll_event event
+    cdef int64_t began = now_us()
+    # The listeners are not watched: an event is a wake.
+    if epoll_wait(acceptor.epoll, &event, 1, PAUSE_MS if acceptor.starved else FULL_MS) > 0:
+        take_wake(acceptor)
+    count_many(acceptor.counters, TIME_IN_LISTEN_DISABLED_US, now_us() - began)
+    if acceptor.starved or not is_full(acceptor.shared):
+        watch_listeners(acceptor, True)
+
+
 cdef void acceptor_run(Acceptor *acceptor) noexcept nogil:
     """Accept until told to stop. Never takes the GIL."""
     cdef epoll_event events[EVENTS]
-    cdef int64_t began, listener
+    cdef int64_t listener
     cdef int i, n
     while load_acquire_u32(acceptor.stop) == 0:
-        began = now_us()
-        n = epoll_wait(acceptor.epoll, events, EVENTS, -1 if acceptor.listening else PAUSE_MS)
         if not acceptor.listening:
-            count_many(acceptor.counters, TIME_IN_LISTEN_DISABLED_US, now_us() - began)
-            watch_listeners(acceptor, True)
+            sit_out(acceptor)
             continue
+        n = epoll_wait(acceptor.epoll, events, EVENTS, -1)
         for i in range(n):
             listener = <int64_t>events[i].data.ptr
-            if listener != WAKE and acceptor.listening:
-                accept_all(acceptor, acceptor.listeners[listener])
+            if listener == WAKE:
+                take_wake(acceptor)
+            elif acceptor.listening:
+                accept_all(acceptor, &acceptor.listeners[listener])

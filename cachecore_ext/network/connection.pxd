@@ -12,10 +12,14 @@ pending at most one Output's bytes, and the items of its segments. All buffers t
 of each, stay within Shared.buffer_limit, growing get lines within half of it: who would need more is closed.
 
 Only the worker that a connection was dealt to touches it, except between conn_ask and its answer, when nobody does.
+
+What others may know of a connection is kept by its descriptor's number, in an array that outlives every connection:
+whoever looks reads words, and follows no pointer.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from cachecore_ext.network.transmit cimport Pending
+from cachecore_ext.protocol.auth cimport Users
 from cachecore_ext.protocol.dump cimport Dump
 from cachecore_ext.protocol.request cimport LINE_MAX, Request
 from cachecore_ext.protocol.session cimport Session
@@ -33,7 +37,26 @@ cdef enum Verdict:
     CLOSE   # it is to be closed
     ASKED   # it waits for Python's answer
 
+cdef enum Doing:
+    ARRIVING          # not its worker's yet
+    NEW               # has sent nothing yet
+    READING           # waits for a request, or for the rest of one
+    RECEIVING_VALUE
+    SKIPPING          # bytes of a value that is not stored
+    SENDING           # has replies that its socket did not take
+    CLOSING           # has been told why
+    AWAITING_PYTHON
+
 cdef struct Connection
+
+cdef struct Descriptor:
+    # A connection as others see it; ``by_fd`` has one for every descriptor. Entered by the acceptor, then written by its
+    # worker alone, which takes ``owner`` out before it closes the descriptor. All atomic, but for ``conn``.
+    Connection *conn          # for its owner alone to follow
+    uint32_t active           # the tick of its arrival, of its last command, or of the last bytes of a value
+    uint16_t owner            # its worker's number plus 1; 0: no connection
+    uint8_t doing             # a Doing
+    uint8_t local             # it came through a UNIX socket
 
 cdef struct Shared:
     # Of all connections of an engine.
@@ -43,9 +66,14 @@ cdef struct Shared:
     uint32_t connections      # clients; atomic
     uint32_t max_connections  # set once, like the rest
     uint32_t reqs_per_event
+    bint maxconns_fast        # who comes when there are max_connections is turned away; else it has to wait
     bint binary_probe         # a first byte of 0x80 closes the connection
+    uint32_t idle_timeout     # seconds without a command after which a connection is closed; 0: never
+    Users *users              # who may use the server; NULL: everybody
+    int vacancy               # an eventfd, the acceptor's: there is room for a client again
     uint32_t nfds             # entries of by_fd: no descriptor reaches it
-    Connection **by_fd        # every connection; the acceptor enters it, its worker takes it out
+    uint32_t top_fd           # the largest descriptor that a connection ever had; atomic
+    Descriptor *by_fd
 
 cdef struct Upload:
     # A value under way into its item. Owned by the connection, as the item is.
@@ -59,14 +87,16 @@ cdef struct Upload:
     char line[0]              # the command line, to be read again when the value is complete
 
 cdef struct Connection:
+    # Small, because there are many: 64 bytes, and no more while it is idle.
     int fd
-    uint32_t events           # what epoll watches for
-    bint began                # its first byte was seen
-    bint uploads              # its last value went straight to its item: the next one likely does, too
-    bint closing              # to be closed once pending is sent
-    bint draining             # told why it is closed: only reads on, so that the client gets to see it
-    uint32_t drained          # bytes read since
-    uint32_t worker           # the number of the worker that it was dealt to
+    uint16_t events           # what epoll watches for
+    uint16_t worker           # the number of the worker that it was dealt to
+    uint8_t stranger          # has yet to say who it is
+    uint8_t began             # its first byte was seen
+    uint8_t uploads           # its last value went straight to its item: the next one likely does, too
+    uint8_t closing           # to be closed once pending is sent
+    uint8_t draining          # told why it is closed: only reads on, so that the client gets to see it
+    uint32_t swallow          # bytes to be skipped; when draining: that it may still send
     uint32_t scanned          # bytes of the stash that are known to hold no LF
     uint32_t nstash
     uint32_t stash_size
@@ -74,7 +104,6 @@ cdef struct Connection:
     Pending *pending
     Upload *upload
     Dump *dump                # commands behind it wait until it has ended
-    uint64_t swallow          # bytes to be skipped
 
 cdef struct Scratch:
     # What a worker has once, for whichever connection has its turn.
@@ -87,7 +116,8 @@ cdef struct Scratch:
     size_t nquestion          # with ASKED: the command line
     char question[LINE_MAX]
 
-cdef Connection *conn_new(int fd, uint32_t worker) noexcept nogil
+cdef Connection *conn_new(int fd, uint32_t worker, bint stranger) noexcept nogil
 cdef void conn_free(Connection *conn, Shared *shared, Session *session) noexcept nogil
+cdef bint conn_idle(const Descriptor *entry, uint32_t now, uint32_t timeout) noexcept nogil
 cdef Verdict conn_turn(Connection *conn, Scratch *scratch, uint32_t events) noexcept nogil
 cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, size_t n) noexcept nogil

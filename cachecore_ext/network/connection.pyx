@@ -1,9 +1,9 @@
 """A connection's turn: receive, parse, run, send."""
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
-from cachecore_ext.base.atomics cimport add_u64, load_u64
+from cachecore_ext.base.atomics cimport add_u64, load_acquire_u8, load_u8, load_u32, load_u64, store_u8, store_u32
 from cachecore_ext.base.counters cimport (
     BYTES_READ, CONN_YIELDS, MALLOC_FAILS, READ_BUF_OOM, RESPONSE_OBJ_OOM, STORE_NO_MEMORY, count, count_many,
 )
@@ -13,6 +13,9 @@ from cachecore_ext.base.linux cimport (
 )
 from cachecore_ext.network.transmit cimport (
     SENT_ALL, SENT_ERROR, SENT_PART, Sent, output_drop, output_send, pending_free, pending_of, pending_send,
+)
+from cachecore_ext.protocol.auth cimport (
+    AUTH_ADMITTED, AUTH_CLOSE, AUTH_FAILED, AUTH_HANG_UP, AUTH_INCOMPLETE, AUTH_LINE_LONG, Attempt, Heard, auth_try,
 )
 from cachecore_ext.protocol.command cimport command_commit, command_execute, command_reserve
 from cachecore_ext.protocol.dump cimport Dump, dump_begin, dump_write
@@ -43,13 +46,14 @@ cdef struct Input:
 
 # ---- coming and going
 
-cdef Connection *conn_new(int fd, uint32_t worker) noexcept nogil:
-    """NULL without the memory."""
+cdef Connection *conn_new(int fd, uint32_t worker, bint stranger) noexcept nogil:
+    """NULL without the memory. ``stranger``: it has to authenticate."""
     cdef Connection *conn = <Connection *>calloc(1, sizeof(Connection))
     if conn != NULL:
         conn.fd = fd
-        conn.worker = worker
+        conn.worker = <uint16_t>worker
         conn.events = EPOLLIN
+        conn.stranger = stranger
     return conn
 
 
@@ -186,6 +190,7 @@ cdef Verdict close_with(Connection *conn, Scratch *scratch, const char *reply) n
     reply_text(&scratch.session.output, reply)
     conn.draining = True
     conn.closing = True
+    conn.swallow = DRAIN_MAX
     return KEEP
 
 
@@ -197,7 +202,7 @@ cdef bint begin_upload(Connection *conn, Scratch *scratch, Request *request) noe
     cdef Upload *upload
     cdef size_t nline = request.consumed
     if item == NULL:
-        conn.swallow = request.swallow
+        conn.swallow = <uint32_t>request.swallow
         return True
     upload = <Upload *>malloc(sizeof(Upload) + nline)
     if upload == NULL:
@@ -254,7 +259,7 @@ cdef void give_up_upload(Connection *conn, Scratch *scratch) noexcept nogil:
     if not request.noreply:
         reply_text(&scratch.session.output, b"SERVER_ERROR Out of memory during read\r\n")
     count(scratch.session.context.counters, STORE_NO_MEMORY)
-    conn.swallow = upload.missing + 2 - upload.ntail
+    conn.swallow = <uint32_t>(upload.missing + 2 - upload.ntail)
     store_release(scratch.session.context.store, upload.item)
     free_upload(conn, scratch.shared)
 
@@ -275,9 +280,9 @@ cdef bint unfinished(Connection *conn, Scratch *scratch, Input *input, Verdict *
     """Go on with a value, or with bytes to be skipped. True when the input is used up by it, or has to wait."""
     cdef size_t step
     if conn.swallow > 0:
-        step = min(conn.swallow, <uint64_t>(input.end - input.at))
+        step = min(<size_t>conn.swallow, <size_t>(input.end - input.at))
         input.at += step
-        conn.swallow -= step
+        conn.swallow -= <uint32_t>step
         return conn.swallow > 0
     if conn.upload == NULL:
         return False
@@ -371,7 +376,7 @@ cdef bint run(Connection *conn, Scratch *scratch, Request *request, Input *input
         scratch.session.budget -= 1
         if outcome == DONE:
             input.at = request.line + request.consumed
-            conn.swallow = request.swallow
+            conn.swallow = <uint32_t>request.swallow
             return True
         if outcome == ASK:
             verdict[0] = ask(conn, scratch, request, input)
@@ -404,12 +409,51 @@ cdef Verdict too_long(Connection *conn, Scratch *scratch) noexcept nogil:
     return close_with(conn, scratch, b"CLIENT_ERROR line too long\r\n")
 
 
+# ---- before it has said who it is
+
+cdef bint authenticate(Connection *conn, Scratch *scratch, Input *input, Verdict *verdict) noexcept nogil:
+    """The next that a stranger says. False when the turn ends here; the verdict says how.
+
+    It may try as often as it likes, as with memcached, but a wrong password ends its turn: the others come first.
+    """
+    cdef Session *session = &scratch.session
+    cdef Attempt attempt
+    cdef Heard heard
+    if session.budget <= 0 or not make_room(conn, scratch, verdict):
+        return False
+    heard = auth_try(
+        scratch.shared.users, session.context.counters, input.at, input.end - input.at, conn.scanned, &attempt
+    )
+    conn.scanned = <uint32_t>attempt.scanned if heard == AUTH_INCOMPLETE else 0
+    if heard == AUTH_INCOMPLETE:
+        return False
+    if heard == AUTH_LINE_LONG:
+        verdict[0] = too_long(conn, scratch)
+        return False
+    if heard == AUTH_HANG_UP:
+        conn.closing = True
+        return False
+    input.at += attempt.consumed
+    scratch.served += 1
+    session.budget = 0 if heard == AUTH_FAILED else session.budget - 1
+    if heard == AUTH_CLOSE:
+        verdict[0] = close_with(conn, scratch, attempt.reply)
+        return False
+    reply_text(&session.output, attempt.reply)
+    conn.stranger = heard != AUTH_ADMITTED
+    return True
+
+
 cdef Verdict work_through(Connection *conn, Scratch *scratch, Input *input) noexcept nogil:
     """Do everything that the input asks for, as far as its replies find room."""
     cdef Verdict verdict = KEEP
     cdef Parsed parsed = PARSED
     cdef uint32_t n
     while input.at < input.end or conn.upload != NULL or conn.dump != NULL:
+        if conn.stranger:
+            if not authenticate(conn, scratch, input, &verdict):
+                return verdict
+            continue
         if conn.dump != NULL:
             if not dump_write(&scratch.session, conn.dump):
                 return KEEP
@@ -441,15 +485,24 @@ cdef bint watch(Connection *conn, Scratch *scratch, uint32_t events) noexcept no
     cdef epoll_event event
     if conn.events == events:
         return True
-    conn.events = events
+    conn.events = <uint16_t>events
     event.events = events
     event.data.ptr = conn
     return epoll_ctl(scratch.epoll, EPOLL_CTL_MOD, conn.fd, &event) == 0
 
 
+cdef void note_activity(const Connection *conn, const Scratch *scratch) noexcept nogil:
+    """It ran a command, or its value grew. Written only when it changes: a cache line has four connections' words."""
+    cdef Descriptor *entry = &scratch.shared.by_fd[conn.fd]
+    if scratch.served > 0 or conn.upload != NULL or conn.swallow > 0:
+        if load_u32(&entry.active) != scratch.session.context.now:
+            store_u32(&entry.active, scratch.session.context.now)
+
+
 cdef Verdict finish(Connection *conn, Scratch *scratch, Verdict verdict, const Input *input) noexcept nogil:
     """The end of a turn: send, keep the rest, and say what the connection waits for now."""
     cdef bint stopped_early = input.at < input.end and scratch.session.budget <= 0
+    note_activity(conn, scratch)
     if verdict == CLOSE:
         output_drop(scratch.session.context.store, &scratch.session.output)
         return CLOSE
@@ -495,8 +548,8 @@ cdef Verdict refuse(Connection *conn, Scratch *scratch) noexcept nogil:
 cdef Verdict drain(Connection *conn, Scratch *scratch) noexcept nogil:
     cdef ssize_t n = recv(conn.fd, scratch.buffer, READ_SIZE, 0)
     if n > 0:
-        conn.drained += <uint32_t>n
-        return KEEP if conn.drained < DRAIN_MAX else CLOSE
+        conn.swallow -= min(<uint32_t>n, conn.swallow)
+        return KEEP if conn.swallow > 0 else CLOSE
     return KEEP if n < 0 and (error_number() == EAGAIN or error_number() == EINTR) else CLOSE
 
 
@@ -606,16 +659,51 @@ cdef Verdict write_turn(Connection *conn, Scratch *scratch) noexcept nogil:
     return stash_turn(conn, scratch)
 
 
+cdef Doing doing_of(const Connection *conn) noexcept nogil:
+    """What a connection does between its turns."""
+    if conn.closing:
+        return CLOSING
+    if conn.events == EPOLLOUT:
+        return SENDING
+    if conn.upload != NULL:
+        return RECEIVING_VALUE
+    return SKIPPING if conn.swallow > 0 else READING
+
+
+cdef Verdict seen(Connection *conn, Scratch *scratch, Verdict verdict) noexcept nogil:
+    """The end of a turn: let others see what the connection does now."""
+    cdef Descriptor *entry = &scratch.shared.by_fd[conn.fd]
+    cdef Doing doing = AWAITING_PYTHON if verdict == ASKED else doing_of(conn)
+    if load_u8(&entry.doing) != doing:
+        store_u8(&entry.doing, doing)
+    return verdict
+
+
+cdef bint conn_idle(const Descriptor *entry, uint32_t now, uint32_t timeout) noexcept nogil:
+    """Whether the connection, which is the caller's, has done nothing for too long.
+
+    It is when it owes something: a command, the rest of one or of a value, or its own end. Who has replies to read is
+    not idle, nor is who waits for Python; and a UNIX socket's client may be idle for as long as it likes.
+    """
+    # The acceptor's release: from here on the connection is its worker's.
+    cdef uint8_t doing = load_acquire_u8(&entry.doing)
+    if entry.local or <int64_t>now - load_u32(&entry.active) <= timeout:
+        return False
+    return doing == NEW or doing == READING or doing == RECEIVING_VALUE or doing == SKIPPING or doing == CLOSING
+
+
+cdef Verdict turn(Connection *conn, Scratch *scratch) noexcept nogil:
+    if conn.events == EPOLLOUT:
+        # An error or a hang-up shows in the send.
+        return write_turn(conn, scratch)
+    return drain(conn, scratch) if conn.draining else read_turn(conn, scratch)
+
+
 cdef Verdict conn_turn(Connection *conn, Scratch *scratch, uint32_t events) noexcept nogil:
     """A turn of the connection, for which epoll reported ``events``."""
     scratch.served = 0
     scratch.session.budget = TURN_KEYS
-    if conn.events == EPOLLOUT:
-        # An error or a hang-up shows in the send.
-        return write_turn(conn, scratch)
-    if conn.draining:
-        return drain(conn, scratch)
-    return read_turn(conn, scratch)
+    return seen(conn, scratch, turn(conn, scratch))
 
 
 cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, size_t n) noexcept nogil:
@@ -624,7 +712,7 @@ cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, 
     scratch.served = 0
     scratch.session.budget = TURN_KEYS
     if n == 0:
-        return stash_turn(conn, scratch)
+        return seen(conn, scratch, stash_turn(conn, scratch))
     conn.pending = pending_of(reply, n)
     if conn.pending == NULL:
         count(scratch.session.context.counters, MALLOC_FAILS)
@@ -632,5 +720,5 @@ cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, 
     charge(scratch.shared, conn.pending.size)
     if not watch(conn, scratch, EPOLLOUT):
         return CLOSE
-    verdict = write_turn(conn, scratch)
+    verdict = seen(conn, scratch, write_turn(conn, scratch))
     return CLOSE if verdict != CLOSE and pending_too_much(conn, scratch) else verdict

@@ -1,32 +1,35 @@
 """The worker's loop."""
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from cachecore_ext.base.atomics cimport add_u32, load_acquire_u32, store_release_u64
+from cachecore_ext.base.atomics cimport add_u32, load_acquire_u16, load_acquire_u32, load_u32, store_release_u16
 from cachecore_ext.base.clock cimport clock_now
-from cachecore_ext.base.counters cimport MALLOC_FAILS, count
+from cachecore_ext.base.counters cimport IDLE_KICKS, MALLOC_FAILS, count
 from cachecore_ext.base.linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
+    write,
 )
 from cachecore_ext.network.admin cimport (
     Ticket, ticket_free, ticket_new, tickets_await, tickets_free, tickets_init, tickets_put, tickets_take,
 )
 from cachecore_ext.network.connection cimport (
-    ASKED, CARRY_MAX, CLOSE, READ_SIZE, Verdict, conn_answer, conn_free, conn_turn,
+    ASKED, CARRY_MAX, CLOSE, READ_SIZE, Descriptor, Verdict, conn_answer, conn_free, conn_idle, conn_turn,
 )
 from cachecore_ext.network.transmit cimport output_drop
 from cachecore_ext.protocol.reply cimport OUTPUT_SIZE
 
 cdef enum:
-    EVENTS = 128  # of one epoll_wait
+    EVENTS = 128    # of one epoll_wait
+    LOOK_MS = 1000  # between two looks for idle connections
 
 
-cdef int worker_init(Worker *worker, Store *store, CounterSet *counters, Service *service,
+cdef int worker_init(Worker *worker, uint32_t number, Store *store, CounterSet *counters, Service *service,
                      Shared *shared, TicketList *questions, const uint32_t *stop) noexcept nogil:
     """0, or -1 without memory or descriptors; worker_free in either case."""
     cdef epoll_event event
     memset(worker, 0, sizeof(Worker))
+    worker.owner = <uint16_t>(number + 1)
     worker.stop = stop
     worker.questions = questions
     worker.scratch.shared = shared
@@ -68,14 +71,18 @@ cdef bint worker_deal(Worker *worker, Connection *conn) noexcept nogil:
 cdef void hang_up(Worker *worker, Connection *conn) noexcept nogil:
     cdef Shared *shared = worker.scratch.shared
     cdef int fd = conn.fd
+    cdef uint64_t one = 1
+    cdef uint32_t left
     output_drop(worker.scratch.session.context.store, &worker.scratch.session.output)
     conn_free(conn, shared, &worker.scratch.session)
-    store_release_u64(<uint64_t *>&shared.by_fd[fd], 0)
+    store_release_u16(&shared.by_fd[fd].owner, 0)
     # Before the client can see the end, and come again.
-    add_u32(&shared.connections, <uint32_t>-1)
+    left = add_u32(&shared.connections, <uint32_t>-1)
     # A child process may still have the socket, between its fork and its exec: closing it would not end the events.
     epoll_ctl(worker.scratch.epoll, EPOLL_CTL_DEL, fd, NULL)
     close(fd)
+    if not shared.maxconns_fast and left + 1 == shared.max_connections:
+        write(shared.vacancy, &one, sizeof(one))
 
 
 cdef void put_question(Worker *worker, Connection *conn) noexcept nogil:
@@ -111,13 +118,30 @@ cdef void take_answers(Worker *worker) noexcept nogil:
         ticket = tickets_take(&worker.inbox)
 
 
+cdef void close_idle(Worker *worker) noexcept nogil:
+    """Once a tick: close those of the worker's connections that have been idle for too long."""
+    cdef Shared *shared = worker.scratch.shared
+    cdef uint32_t now = worker.scratch.session.context.now
+    cdef Descriptor *entry
+    cdef uint32_t fd
+    if now == worker.looked:
+        return
+    worker.looked = now
+    for fd in range(load_u32(&shared.top_fd) + 1):
+        entry = &shared.by_fd[fd]
+        if load_acquire_u16(&entry.owner) == worker.owner and conn_idle(entry, now, shared.idle_timeout):
+            count(worker.scratch.session.context.counters, IDLE_KICKS)
+            hang_up(worker, entry.conn)
+
+
 cdef void worker_run(Worker *worker) noexcept nogil:
     """Serve until told to stop. Never takes the GIL."""
     cdef epoll_event events[EVENTS]
     cdef Connection *conn
     cdef int i, n
+    cdef uint32_t idle_timeout = worker.scratch.shared.idle_timeout
     while load_acquire_u32(worker.stop) == 0:
-        n = epoll_wait(worker.scratch.epoll, events, EVENTS, -1)
+        n = epoll_wait(worker.scratch.epoll, events, EVENTS, LOOK_MS if idle_timeout > 0 else -1)
         worker.scratch.session.context.now = clock_now(&worker.scratch.session.context.store.clock)
         for i in range(n):
             conn = <Connection *>events[i].data.ptr
@@ -125,3 +149,5 @@ cdef void worker_run(Worker *worker) noexcept nogil:
                 take_answers(worker)
             else:
                 settle(worker, conn, conn_turn(conn, &worker.scratch, events[i].events))
+        if idle_timeout > 0:
+            close_idle(worker)

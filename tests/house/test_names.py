@@ -97,15 +97,17 @@ def test_a_bad_name_is_seen():
 
 def visible_names(pyx: str, pxd: str = "") -> set[str]:
     """What ``import`` of a compiled module gives, from its source; members as ``Class.name``."""
-    found, owner = set(), ""
+    found, owner, named_tuple = set(), "", False
     for _, line in (*logical_lines(pyx), *logical_lines(pxd)):
         inside = line.startswith("    ")
         if not inside and line.strip() and line[0] not in "@)":
             owner = match[1] if (match := re.match(r"(?:cdef\s+)?class\s+(\w+)", line)) else ""
+            named_tuple = line.startswith(f"class {owner}(NamedTuple)")
         for pattern in (
             r"(?:async\s+)?(?:def|class|cdef\s+class|cpdef\s+enum)\s+(\w+)",
             r"cpdef\s(?!enum\b)[^(=]*?(\w+)\(",
             *([r"cdef\s+(?:readonly|public)\s.*?(\w+)$"] if inside else []),
+            *([r"(\w+):\s"] if inside and named_tuple else []),
         ):
             if match := re.match(pattern, line[4:] if inside and owner else line):
                 found.add(f"{owner}.{match[1]}" if inside else match[1])
@@ -156,11 +158,12 @@ def test_a_missing_stub_is_seen(tmp_path):
         "    def inner(self):\n        def nested(): ...\n\n    def __len__(self): ...\n"
         "cpdef int f(int a):\n    return a\n"
         "def _own(): ...\n"
+        "class Row(NamedTuple):\n    field: int\n"
     )
     room.with_suffix(".pxd").write_text("cpdef enum Colour:\n    RED\ncdef int hidden() noexcept nogil\n")
-    assert missing_from_the_stub(room) == {"Thing", "Thing.line", "Thing.inner", "f", "Colour"}
+    assert missing_from_the_stub(room) == {"Thing", "Thing.line", "Thing.inner", "f", "Colour", "Row", "Row.field"}
     room.with_suffix(".pyi").write_text(
         "class Thing:\n    line: bytes\n    @property\n    def inner(self) -> int: ...\n"
-        "def f(a: int) -> int: ...\nclass Colour: ...\n"
+        "def f(a: int) -> int: ...\nclass Colour: ...\nclass Row:\n    field: int\n"
     )
     assert missing_from_the_stub(room) == set()

@@ -128,6 +128,26 @@ def test_resident_memory() -> None:
         assert resident(process.pid) - before < 32 * MB * 1.1 + 2 * MB
 
 
+def test_a_connection_costs_160_bytes_at_most() -> None:
+    """Whether it was ever used or not; the kernel's part is the kernel's. Once the allocator has its first megabyte."""
+    number = 4000
+    with daemon("-c", str(2 * number + 10)) as (process, address), contextlib.ExitStack() as stack:
+
+        def more() -> list[socket.socket]:
+            clients = [stack.enter_context(connect(address)) for _ in range(number)]
+            assert ask(clients[-1], b"") == b""  # all of them are accepted
+            return clients
+
+        more()
+        before = resident(process.pid)
+        clients = more()
+        idle = resident(process.pid)
+        for client in clients:
+            assert ask(client, b"get a\r\n") == b"END\r\n"
+        assert (idle - before) / number <= 160
+        assert (resident(process.pid) - before) / number <= 160
+
+
 def test_a_value_of_a_gigabyte() -> None:
     """The largest item that -I allows is stored, served and counted; one byte more is refused without being kept."""
     largest, block = (1 << 30) - 60, bytes(range(256)) * 4096

@@ -33,6 +33,7 @@ class FakeOptions:
     slab_reassign: bool = False
     lru_maintainer: bool = False
     track_sizes: bool = False
+    maxconns_fast: bool = True
     idle_timeout: int = 0
 
     def __post_init__(self) -> None:

@@ -307,10 +307,7 @@ def test_the_engine_is_told_what_it_knows(monkeypatch):
     assert told == {name: value for name, value in DEFAULTS.items() if name not in NOT_YET}
 
 
-def test_a_server_without_what_protects_or_keeps_the_items_does_not_start(tmp_path):
-    file = tmp_path / "users"
-    file.write_text("a:b\n")
-    assert str(refused(port=0, auth_file=str(file))) == "failed to start the engine: users is not available yet"
+def test_a_server_without_what_keeps_the_items_does_not_start():
     refusal = refused(port=0, memory_file="/m")
     assert str(refusal) == "failed to start the engine: memory_file is not available yet"
 

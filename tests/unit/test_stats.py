@@ -80,8 +80,7 @@ OWN = {
         ),
         0,
     ),
-    **dict.fromkeys(("unexpected_napi_ids", "round_robin_fallback"), 0),
-    **dict.fromkeys(("auth_cmds", "auth_errors", "hash_is_expanding"), 0),
+    **dict.fromkeys(("unexpected_napi_ids", "round_robin_fallback", "hash_is_expanding"), 0),
 }
 
 SETTINGS = {
@@ -183,6 +182,7 @@ def behind(names: list[str], *added: list[str]) -> list[str]:
         ({}, True, behind(GENERAL, CRAWLING)),
         ({"lru_maintainer": True}, False, behind(GENERAL, *MAINTAINED)),
         ({"idle_timeout": 1}, False, behind(GENERAL, ["auth_errors", "idle_kicks"])),
+        ({"maxconns_fast": False}, False, [name for name in GENERAL if name != "rejected_connections"]),
         (
             {"slab_reassign": True, "lru_maintainer": True},
             True,
