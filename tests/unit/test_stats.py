@@ -115,7 +115,7 @@ SETTINGS = {
     "slab_automove_ratio": "0.80",
     "slab_automove_window": "10",
     "slab_chunk_max": "524288",
-    "lru_crawler": "no",
+    "lru_crawler": "yes",
     "lru_crawler_sleep": "100",
     "lru_crawler_tocrawl": "0",
     "tail_repair_time": "0",
