@@ -295,6 +295,7 @@ class Server:
             for index in range(self.settings.threads):
                 self._spawn(f"worker-{index}", partial(engine.run_worker, index))
             self._spawn("maintenance", engine.run_maintenance)
+            self._spawn("logger", engine.run_logger)
             self._spawn("acceptor", engine.run_acceptor)
         except RuntimeError as error:
             raise StartError(f"failed to start the threads: {error}", EXIT_FAILURE) from error

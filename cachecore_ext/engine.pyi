@@ -12,8 +12,9 @@ class AdminRequest:
 class Engine:
     """Owns the store, the listeners and the connections; brings no thread of its own.
 
-    The caller gives one thread to ``run_acceptor``, one to each ``run_worker(i)``, one to ``run_maintenance``, and one
-    that loops over ``next_admin``; all of them return after ``stop``. Then, and only then, ``close`` frees everything.
+    The caller gives one thread to ``run_acceptor``, one to each ``run_worker(i)``, one to ``run_maintenance``, one to
+    ``run_logger``, and one that loops over ``next_admin``; all of them return after ``stop``. Then, and only then,
+    ``close`` frees everything.
     """
 
     def __init__(
@@ -52,6 +53,11 @@ class Engine:
         slab_automove_window: int = ...,  # looks
         flush_enabled: bool = True,  # False is -F
         dump_enabled: bool = True,  # False is -X: no client may have all keys listed
+        watch_enabled: bool = True,  # False: the command watch is refused (-W)
+        watcher_logbuf_size: int = 262144,  # bytes of lines kept for each watcher
+        worker_logbuf_size: int = 65536,  # bytes of events that each thread can record ahead of the logger
+        prefix_delimiter: bytes = b":",  # the byte that ends a key's prefix (-D)
+        detail_enabled: bool = False,  # whether the statistics per prefix are on from the start
     ) -> None:
         """Reserve the memory. MemoryError: the address space cannot be had; OSError: no descriptors left;
         ValueError: a value out of range."""
@@ -62,6 +68,7 @@ class Engine:
     def run_acceptor(self) -> None: ...
     def run_worker(self, index: int) -> None: ...
     def run_maintenance(self) -> None: ...
+    def run_logger(self) -> None: ...
     def next_admin(self) -> AdminRequest | None:
         """Wait, without the GIL, for the next command for Python; None after ``stop``."""
 
@@ -83,7 +90,9 @@ class Engine:
     def class_counters(self) -> dict[int, dict[str, int]]:
         """The same per slab class, for the classes that own a page or hold an item."""
 
-    def reset_counters(self) -> None: ...
+    def reset_counters(self) -> None:
+        """Begin to count anew, the statistics per prefix included."""
+
     def set_memory_limit(self, nbytes: int) -> bool:
         """Change the limit while serving; False, and nothing changed, when so much cannot be had."""
 
@@ -138,6 +147,16 @@ class Engine:
 
         At most ``limit`` (0: no limit), and no more than make 2 MiB of text. Keys given in base64 are left out.
         """
+
+    def set_detail(self, on: bool) -> None:
+        """Begin or cease to count per prefix; what was counted stays. MemoryError: no room for the prefixes."""
+
+    @property
+    def detail(self) -> bool:
+        """Whether it is counted per prefix."""
+
+    def prefix_stats(self) -> list[tuple[bytes, int, int, int, int]]:
+        """Every prefix with its numbers of gets, hits, sets and deletes; in no order."""
 
     def clock_now(self) -> int:
         """The server clock's tick: seconds since start, plus 62, plus what the clock was advanced by."""

@@ -28,6 +28,10 @@ class Counter(IntEnum):
     READ_BUF_OOM = 20
     RESPONSE_OBJ_OOM = 21
     MALLOC_FAILS = 22
+    LOG_WORKER_DROPPED = 23
+    LOG_WORKER_WRITTEN = 24
+    LOG_WATCHER_SKIPPED = 25
+    LOG_WATCHER_SENT = 26
 
 class ClassCounter(IntEnum):
     """What every thread counts for each slab class."""

@@ -12,9 +12,11 @@ pending at most one Output's bytes, and the items of its segments. All buffers t
 of each, stay within Shared.buffer_limit, growing get lines within half of it: who would need more is closed.
 
 Only the worker that a connection was dealt to touches it, except between conn_ask and its answer, when nobody does.
+One that watches belongs to the logger, which gives it back to its worker to be closed.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
+from cachecore_ext.base.eventlog cimport CloseReason, PeerAddress
 from cachecore_ext.network.transmit cimport Pending
 from cachecore_ext.protocol.dump cimport Dump
 from cachecore_ext.protocol.request cimport LINE_MAX, Request
@@ -31,7 +33,7 @@ cdef enum:
 cdef enum Verdict:
     KEEP    # the connection waits for its next turn
     CLOSE   # it is to be closed
-    ASKED   # it waits for Python's answer
+    ASKED   # it waits for Python's answer, or the logger's
 
 cdef struct Connection
 
@@ -75,6 +77,8 @@ cdef struct Connection:
     Upload *upload
     Dump *dump                # commands behind it wait until it has ended
     uint64_t swallow          # bytes to be skipped
+    CloseReason reason        # why it is closed, once it is
+    PeerAddress peer          # set once
 
 cdef struct Scratch:
     # What a worker has once, for whichever connection has its turn.
@@ -84,7 +88,8 @@ cdef struct Scratch:
     uint32_t served           # requests in this turn
     char *buffer              # CARRY_MAX + READ_SIZE bytes
     Request requests[BATCH]
-    size_t nquestion          # with ASKED: the command line
+    bint to_logger            # with ASKED: who is asked
+    size_t nquestion          # ... and the command line
     char question[LINE_MAX]
 
 cdef Connection *conn_new(int fd, uint32_t worker) noexcept nogil

@@ -7,6 +7,7 @@ from cachecore_ext.base.atomics cimport add_u64, load_u64
 from cachecore_ext.base.counters cimport (
     BYTES_READ, CONN_YIELDS, MALLOC_FAILS, READ_BUF_OOM, RESPONSE_OBJ_OOM, STORE_NO_MEMORY, count, count_many,
 )
+from cachecore_ext.base.eventlog cimport CLOSE_ERROR, CLOSE_NORMAL
 from cachecore_ext.base.linux cimport (
     EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number, iovec, readv, recv,
     shutdown,
@@ -18,10 +19,10 @@ from cachecore_ext.protocol.command cimport command_commit, command_execute, com
 from cachecore_ext.protocol.dump cimport Dump, dump_begin, dump_write
 from cachecore_ext.protocol.reply cimport output_size, reply_room, reply_text
 from cachecore_ext.protocol.request cimport (
-    GET_LINE_MAX, PARSED, PARSED_INCOMPLETE, PARSED_TOO_LONG, Parsed, request_has_key, request_parse,
+    CMD_WATCH, GET_LINE_MAX, PARSED, PARSED_INCOMPLETE, PARSED_TOO_LONG, Parsed, request_has_key, request_parse,
     request_stores,
 )
-from cachecore_ext.protocol.session cimport ASK, BLOCKED, BYTES_PER_KEY, DONE, DUMP, Outcome
+from cachecore_ext.protocol.session cimport ASK, BLOCKED, BYTES_PER_KEY, DONE, DUMP, QUIT, Outcome
 from cachecore_ext.storage.item cimport ITEM_CHAINED, item_meta
 from cachecore_ext.storage.store cimport (
     Context, Store, cursor_open, cursor_skip, store_extend, store_hash, store_prefetch_bucket, store_prefetch_item,
@@ -342,10 +343,11 @@ cdef uint32_t parse_batch(Connection *conn, Scratch *scratch, const Input *input
 
 
 cdef Verdict ask(Connection *conn, Scratch *scratch, Request *request, Input *input) noexcept nogil:
-    """A command for Python. Everything before it is sent first; if that has to wait, so does the command."""
+    """A command for Python or the logger. All before it is sent first; if that has to wait, so does the command."""
     cdef Verdict verdict = send_output(conn, scratch)
     if verdict == CLOSE or conn.pending != NULL:
         return verdict
+    scratch.to_logger = request.command == CMD_WATCH
     scratch.nquestion = request.nline
     memcpy(scratch.question, request.line, request.nline)
     input.at += request.consumed
@@ -379,6 +381,7 @@ cdef bint run(Connection *conn, Scratch *scratch, Request *request, Input *input
             verdict[0] = begin_dump(conn, scratch, request, input)
         else:
             conn.closing = True
+            conn.reason = CLOSE_NORMAL if outcome == QUIT else CLOSE_ERROR
         return False
     return False
 
@@ -572,6 +575,7 @@ cdef Verdict read_turn(Connection *conn, Scratch *scratch) noexcept nogil:
     if n == -2:
         return refuse(conn, scratch)
     if n <= 0:
+        conn.reason = CLOSE_NORMAL if n == 0 else CLOSE_ERROR
         return KEEP if n < 0 and (error_number() == EAGAIN or error_number() == EINTR) else CLOSE
     count_many(scratch.session.context.counters, BYTES_READ, n)
     if is_binary(conn, scratch.shared, &input):
@@ -610,6 +614,7 @@ cdef Verdict conn_turn(Connection *conn, Scratch *scratch, uint32_t events) noex
     """A turn of the connection, for which epoll reported ``events``."""
     scratch.served = 0
     scratch.session.budget = TURN_KEYS
+    scratch.session.context.fd = conn.fd
     if conn.events == EPOLLOUT:
         # An error or a hang-up shows in the send.
         return write_turn(conn, scratch)
@@ -623,6 +628,7 @@ cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, 
     cdef Verdict verdict
     scratch.served = 0
     scratch.session.budget = TURN_KEYS
+    scratch.session.context.fd = conn.fd
     if n == 0:
         return stash_turn(conn, scratch)
     conn.pending = pending_of(reply, n)

@@ -6,6 +6,7 @@ from libc.string cimport memset
 from cachecore_ext.base.atomics cimport add_u32, load_acquire_u32, store_release_u64
 from cachecore_ext.base.clock cimport clock_now
 from cachecore_ext.base.counters cimport MALLOC_FAILS, count
+from cachecore_ext.base.eventlog cimport LOOKUP_NOT_FOUND, WATCH_CONNEVENTS, event_conn_close, hub_watched
 from cachecore_ext.base.linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
 )
@@ -17,21 +18,25 @@ from cachecore_ext.network.connection cimport (
 )
 from cachecore_ext.network.transmit cimport output_drop
 from cachecore_ext.protocol.reply cimport OUTPUT_SIZE
+from cachecore_ext.storage.store cimport Context
 
 cdef enum:
     EVENTS = 128  # of one epoll_wait
 
 
 cdef int worker_init(Worker *worker, Store *store, CounterSet *counters, Service *service,
-                     Shared *shared, TicketList *questions, const uint32_t *stop) noexcept nogil:
+                     EventLog *log, Shared *shared, TicketList *questions, TicketList *watchers,
+                     const uint32_t *stop) noexcept nogil:
     """0, or -1 without memory or descriptors; worker_free in either case."""
     cdef epoll_event event
     memset(worker, 0, sizeof(Worker))
     worker.stop = stop
     worker.questions = questions
+    worker.watchers = watchers
     worker.scratch.shared = shared
     worker.scratch.session.context.store = store
     worker.scratch.session.context.counters = counters
+    worker.scratch.session.context.log = log
     worker.scratch.session.service = service
     worker.inbox.signal = -1
     worker.scratch.epoll = epoll_create1(EPOLL_CLOEXEC)
@@ -67,8 +72,11 @@ cdef bint worker_deal(Worker *worker, Connection *conn) noexcept nogil:
 
 cdef void hang_up(Worker *worker, Connection *conn) noexcept nogil:
     cdef Shared *shared = worker.scratch.shared
+    cdef Context *context = &worker.scratch.session.context
     cdef int fd = conn.fd
-    output_drop(worker.scratch.session.context.store, &worker.scratch.session.output)
+    if context.watched & WATCH_CONNEVENTS:
+        event_conn_close(context.log, &conn.peer, fd, conn.reason)
+    output_drop(context.store, &worker.scratch.session.output)
     conn_free(conn, shared, &worker.scratch.session)
     store_release_u64(<uint64_t *>&shared.by_fd[fd], 0)
     # Before the client can see the end, and come again.
@@ -79,14 +87,14 @@ cdef void hang_up(Worker *worker, Connection *conn) noexcept nogil:
 
 
 cdef void put_question(Worker *worker, Connection *conn) noexcept nogil:
-    """Hand the connection's command to Python; until the answer nobody watches it."""
+    """Hand the connection's command to Python, or to the logger; until the answer no worker looks at it."""
     cdef Ticket *ticket = ticket_new(conn, worker.scratch.question, worker.scratch.nquestion)
     if ticket == NULL:
         count(worker.scratch.session.context.counters, MALLOC_FAILS)
         hang_up(worker, conn)
         return
     epoll_ctl(worker.scratch.epoll, EPOLL_CTL_DEL, conn.fd, NULL)
-    tickets_put(worker.questions, ticket)
+    tickets_put(worker.watchers if worker.scratch.to_logger else worker.questions, ticket)
 
 
 cdef void settle(Worker *worker, Connection *conn, Verdict verdict) noexcept nogil:
@@ -114,11 +122,14 @@ cdef void take_answers(Worker *worker) noexcept nogil:
 cdef void worker_run(Worker *worker) noexcept nogil:
     """Serve until told to stop. Never takes the GIL."""
     cdef epoll_event events[EVENTS]
+    cdef Context *context = &worker.scratch.session.context
     cdef Connection *conn
     cdef int i, n
     while load_acquire_u32(worker.stop) == 0:
         n = epoll_wait(worker.scratch.epoll, events, EVENTS, -1)
-        worker.scratch.session.context.now = clock_now(&worker.scratch.session.context.store.clock)
+        context.now = clock_now(&context.store.clock)
+        context.watched = hub_watched(context.log.hub)
+        context.lost = LOOKUP_NOT_FOUND
         for i in range(n):
             conn = <Connection *>events[i].data.ptr
             if conn == NULL:

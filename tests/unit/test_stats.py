@@ -71,11 +71,6 @@ OWN = {
     "slab_reassign_last_busy_status": "none",
     **dict.fromkeys(
         (
-            "log_worker_dropped",
-            "log_worker_written",
-            "log_watcher_skipped",
-            "log_watcher_sent",
-            "log_watchers",
         ),
         0,
     ),
