@@ -69,11 +69,6 @@ OWN = {
     "threads": 4,
     "limit_maxbytes": 64 << 20,
     "slab_reassign_last_busy_status": "none",
-    **dict.fromkeys(
-        (
-        ),
-        0,
-    ),
     **dict.fromkeys(("unexpected_napi_ids", "round_robin_fallback"), 0),
     **dict.fromkeys(("auth_cmds", "auth_errors", "hash_is_expanding"), 0),
 }
