@@ -10,6 +10,7 @@ import cachecore_ext.engine
 from tests.conftest import Launch
 from tests.support.cases import put
 from tests.support.peers import Peer
+from tests.support.watching import Watcher, await_watchers
 
 Counted = dict[bytes, tuple[int, int, int, int]]
 
@@ -88,6 +89,19 @@ def test_on_and_off(cachecore_peer: Peer) -> None:
         assert counted(cachecore_peer) == {b"a": (1, 0, 0, 0)}
         client.transcript(b"stats reset\r\n")
         assert counted(cachecore_peer) == {}
+
+
+def test_watchers_do_not_change_it(cachecore_peer: Peer) -> None:
+    """Both are told by the same word."""
+    engine = cachecore_peer.server._running()
+    engine.set_detail(True)
+    try:
+        with Watcher(cachecore_peer, b"mutations"):
+            assert engine.detail
+        await_watchers(cachecore_peer, 0)
+        assert engine.detail
+    finally:
+        engine.set_detail(False)
 
 
 def test_delimiter_and_state_at_the_start(launch_cachecore: Launch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,3 +44,12 @@ def sentinel() -> tuple[bytes, bytes]:
     """A get that no test sends otherwise, and what its line has in it."""
     key = b"sentinel%08d" % next(_serial)
     return b"mg %s\r\n" % key, b" key=%s " % key
+
+
+def await_watchers(peer: Peer, number: int) -> None:
+    """Return when the server knows of so many watchers: it looks for those that have gone every now and then."""
+    with peer.connect() as client:
+        for _ in range(100_000):
+            if b"STAT log_watchers %d\r\n" % number in client.ask(b"stats\r\n"):
+                return
+    raise AssertionError(f"never {number} watchers")
