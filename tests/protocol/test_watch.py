@@ -316,6 +316,36 @@ def test_events_are_numbered_and_say_whose_they_are(heard: tuple[Peer, Lines]) -
     assert len({word for words in everything for word in words if word.startswith(b"cfd=")}) == 1
 
 
+def test_a_later_watcher_hears_only_what_comes_then(cachecore_peer: Peer) -> None:
+    """Also when the logger has not told the first one yet."""
+    question, ending = sentinel()
+    with cachecore_peer.fresh() as client, Watcher(cachecore_peer):
+        for _ in range(20):
+            client.transcript(b"get before\r\n")
+            with Watcher(cachecore_peer) as later:
+                client.transcript(question)
+                assert list(later.lines_until(ending)) == []
+
+
+@pytest.mark.parametrize("size", [1, 30, 150, 1000, 5000, 600_000])
+@pytest.mark.parametrize("flags", [0, 7])
+def test_the_class_is_that_of_the_stored_item(cachecore_peer: Peer, size: int, flags: int) -> None:
+    """In the line about storing it as in the one about finding it then, by whatever command it came."""
+    question, ending = sentinel()
+    with cachecore_peer.fresh() as client, Watcher(cachecore_peer, b"fetchers mutations") as watcher:
+        value = b"x" * size
+        client.transcript(put(b"k", value, flags=flags) + b"get k\r\n")
+        client.transcript(b"append k 0 0 %d\r\n%s\r\nget k\r\n" % (size // 2, value[: size // 2]))
+        client.transcript(b"ms k %d F%d\r\n%s\r\nget k\r\n" % (size, flags, value) + question)
+        lines = [line for line in watcher.lines_until(ending) if b" key=k " in line]
+    classes = [re.search(rb" clsid=(\d+) ", line)[1] for line in lines]  # type: ignore[index]
+    for i, line in enumerate(lines):
+        if b"item_store" in line:
+            assert b"item_get" in lines[i + 1]
+            assert classes[i] == classes[i + 1] != b"0"
+    assert len(lines) == 9
+
+
 def test_a_value_that_is_too_large(cachecore_peer: Peer) -> None:
     """memcached has neither its size nor whose it was."""
     question, ending = sentinel()
