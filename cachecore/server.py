@@ -35,11 +35,6 @@ NOT_YET: Final = frozenset(
     {
         "idle_timeout",
         "maxconns_fast",
-        "watch_enabled",
-        "prefix_delimiter",
-        "detail_enabled",
-        "watcher_logbuf_size",
-        "worker_logbuf_size",
         "users",
         "memory_file",
     }

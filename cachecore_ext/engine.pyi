@@ -55,7 +55,7 @@ class Engine:
         dump_enabled: bool = True,  # False is -X: no client may have all keys listed
         watch_enabled: bool = True,  # False: the command watch is refused (-W)
         watcher_logbuf_size: int = 262144,  # bytes of lines kept for each watcher
-        worker_logbuf_size: int = 65536,  # bytes of events that each thread can record ahead of the logger
+        worker_logbuf_size: int = 65536,  # bytes of events that each thread records ahead; both: 0 is the least
         prefix_delimiter: bytes = b":",  # the byte that ends a key's prefix (-D)
         detail_enabled: bool = False,  # whether the statistics per prefix are on from the start
     ) -> None:

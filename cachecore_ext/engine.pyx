@@ -52,6 +52,7 @@ cdef enum:
     SETS_BESIDE = 3              # counter sets: theirs and the logger's
     PREFIXES_AT_ONCE = 64        # copied under the lock for which who counts waits
     WORKER_LOG_MIN = 1024        # bytes
+    WORKER_LOG_MAX = 1 << 30
     RATIO_ONE = 1000             # the automover's ratio is kept in thousandths
     SURVEY_NOTES = 1024          # items looked at between two looks at Python
     SIZE_STEP = 32               # bytes: the steps of ``stats sizes``
@@ -212,12 +213,6 @@ cdef class Engine:
             raise ValueError(f"threads must be 1 to 4096, not {threads}")
         if growth_factor is not None and growth_factor <= 1.0:
             raise ValueError(f"growth_factor must be above 1, not {growth_factor}")
-        if not 4 * LINE_ROOM <= watcher_logbuf_size <= 1 << 30:
-            raise ValueError(f"watcher_logbuf_size must be {4 * LINE_ROOM} to {1 << 30}, not {watcher_logbuf_size}")
-        if not WORKER_LOG_MIN <= worker_logbuf_size <= 1 << 30:
-            raise ValueError(f"worker_logbuf_size must be {WORKER_LOG_MIN} to {1 << 30}, not {worker_logbuf_size}")
-        if len(prefix_delimiter) != 1:
-            raise ValueError(f"prefix_delimiter must be one byte, not {prefix_delimiter!r}")
         self.asked = {}
         self.baseline = {}
         self.class_baseline = {}
@@ -246,7 +241,10 @@ cdef class Engine:
         self.shared.reqs_per_event = reqs_per_event
         self.shared.binary_probe = binary_probe
         self.shared.buffer_limit = buffer_limit or max(<uint64_t>BUFFERS_MIN, settings.memory_limit / 8)
-        self._allocate(&settings, threads, watcher_logbuf_size, worker_logbuf_size)
+        self._allocate(
+            &settings, threads, max(watcher_logbuf_size, 4 * LINE_ROOM),
+            min(max(worker_logbuf_size, WORKER_LOG_MIN), WORKER_LOG_MAX),
+        )
         self.maintenance.lru = lru_maintainer
         self.maintenance.moves = slab_reassign
         self.set_lru_segmented(lru_segmented and lru_maintainer)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
 
-import cachecore_ext.engine
 from tests.conftest import Launch
 from tests.support.cases import put
 from tests.support.peers import Peer
@@ -104,21 +101,11 @@ def test_watchers_do_not_change_it(cachecore_peer: Peer) -> None:
         engine.set_detail(False)
 
 
-def test_delimiter_and_state_at_the_start(launch_cachecore: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = functools.partial(cachecore_ext.engine.Engine, prefix_delimiter=b"/", detail_enabled=True)
-    monkeypatch.setattr(cachecore_ext.engine, "Engine", engine)
-    peer = launch_cachecore()
+def test_delimiter_and_state_at_the_start(launch_cachecore: Launch) -> None:
+    peer = launch_cachecore(prefix_delimiter="/")
     with peer.connect() as client:
         client.transcript(b"get a:b/c\r\n")
     assert counted(peer) == {b"a:b": (1, 0, 0, 0)}
-
-
-@pytest.mark.parametrize("delimiter", [b"", b"::"])
-def test_a_delimiter_is_one_byte(launch_cachecore: Launch, monkeypatch: pytest.MonkeyPatch, delimiter: bytes) -> None:
-    engine = functools.partial(cachecore_ext.engine.Engine, prefix_delimiter=delimiter)
-    monkeypatch.setattr(cachecore_ext.engine, "Engine", engine)
-    with pytest.raises(Exception, match="one byte"):
-        launch_cachecore()
 
 
 def test_many_prefixes(cachecore_peer: Peer) -> None:
