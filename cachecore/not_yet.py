@@ -14,11 +14,6 @@ from .control import Control, Options
 #: Counters, of the engine and of its classes, that read as 0.
 NOT_YET: Final = ("tailrepairs",)
 
-#: The engine's properties.
-ENGINE: Final[Mapping[str, object]] = {
-    "detail": False,
-}
-
 #: The options.
 OPTIONS: Final[Mapping[str, object]] = {
     "enable_shutdown": False,
@@ -59,7 +54,7 @@ def request_shutdown(server: Any) -> Callable[[bool], None]:
 
 def control(engine: object) -> Control:
     """The engine, filled in."""
-    return cast(Control, _FilledEngine(engine, ENGINE))
+    return cast(Control, _FilledEngine(engine, {}))
 
 
 def options(settings: object) -> Options:

@@ -33,11 +33,6 @@ _RENDERING_FAILED: Final = b"SERVER_ERROR internal error, see the server's log\r
 #: What ``engine_options`` says and this data plane does not know yet.
 NOT_YET: Final = frozenset(
     {
-        "watch_enabled",
-        "prefix_delimiter",
-        "detail_enabled",
-        "watcher_logbuf_size",
-        "worker_logbuf_size",
         "memory_file",
     }
 )
@@ -291,6 +286,7 @@ class Server:
             for index in range(self.settings.threads):
                 self._spawn(f"worker-{index}", partial(engine.run_worker, index))
             self._spawn("maintenance", engine.run_maintenance)
+            self._spawn("logger", engine.run_logger)
             self._spawn("acceptor", engine.run_acceptor)
         except RuntimeError as error:
             raise StartError(f"failed to start the threads: {error}", EXIT_FAILURE) from error

@@ -21,8 +21,9 @@ class ConnectionInfo(NamedTuple):
 class Engine:
     """Owns the store, the listeners and the connections; brings no thread of its own.
 
-    The caller gives one thread to ``run_acceptor``, one to each ``run_worker(i)``, one to ``run_maintenance``, and one
-    that loops over ``next_admin``; all of them return after ``stop``. Then, and only then, ``close`` frees everything.
+    The caller gives one thread to ``run_acceptor``, one to each ``run_worker(i)``, one to ``run_maintenance``, one to
+    ``run_logger``, and one that loops over ``next_admin``; all of them return after ``stop``. Then, and only then,
+    ``close`` frees everything.
     """
 
     def __init__(
@@ -64,6 +65,11 @@ class Engine:
         slab_automove_window: int = ...,  # looks
         flush_enabled: bool = True,  # False is -F
         dump_enabled: bool = True,  # False is -X: no client may have all keys listed
+        watch_enabled: bool = True,  # False: the command watch is refused (-W)
+        watcher_logbuf_size: int = 262144,  # bytes of lines kept for each watcher
+        worker_logbuf_size: int = 65536,  # bytes of events that each thread records ahead; both: 0 is the least
+        prefix_delimiter: bytes = b":",  # the byte that ends a key's prefix (-D)
+        detail_enabled: bool = False,  # whether the statistics per prefix are on from the start
     ) -> None:
         """Reserve the memory. MemoryError: the address space cannot be had; OSError: no descriptors left;
         ValueError: a value out of range."""
@@ -74,6 +80,7 @@ class Engine:
     def run_acceptor(self) -> None: ...
     def run_worker(self, index: int) -> None: ...
     def run_maintenance(self) -> None: ...
+    def run_logger(self) -> None: ...
     def next_admin(self) -> AdminRequest | None:
         """Wait, without the GIL, for the next command for Python; None after ``stop``."""
 
@@ -107,7 +114,9 @@ class Engine:
     def connections(self) -> list[ConnectionInfo]:
         """Listening sockets and connections by descriptor. It waits for no worker, and no worker for it."""
 
-    def reset_counters(self) -> None: ...
+    def reset_counters(self) -> None:
+        """Begin to count anew, the statistics per prefix included."""
+
     def set_memory_limit(self, nbytes: int) -> bool:
         """Change the limit while serving; False, and nothing changed, when so much cannot be had."""
 
@@ -162,6 +171,16 @@ class Engine:
 
         At most ``limit`` (0: no limit), and no more than make 2 MiB of text. Keys given in base64 are left out.
         """
+
+    def set_detail(self, on: bool) -> None:
+        """Begin or cease to count per prefix; what was counted stays. MemoryError: no room for the prefixes."""
+
+    @property
+    def detail(self) -> bool:
+        """Whether it is counted per prefix."""
+
+    def prefix_stats(self) -> list[tuple[bytes, int, int, int, int]]:
+        """Every prefix with its numbers of gets, hits, sets and deletes; in no order."""
 
     def clock_now(self) -> int:
         """The server clock's tick: seconds since start, plus 62, plus what the clock was advanced by."""

@@ -9,6 +9,9 @@ from cachecore_ext.base.atomics cimport (
 )
 from cachecore_ext.base.clock cimport CLOCK_START, clock_advance, clock_freeze, clock_now, clock_resume
 from cachecore_ext.base.counters cimport CLASS_COUNTERS, CLASSES, COUNTERS, CounterSet
+from cachecore_ext.base.eventlog cimport (
+    WATCH_PREFIXES, EventHub, EventLog, event_log_free, event_log_init, hub_watch, hub_watched,
+)
 from cachecore_ext.base.linux cimport close
 from cachecore_ext.network.acceptor cimport (
     Acceptor, acceptor_add, acceptor_free, acceptor_init, acceptor_run, acceptor_wake,
@@ -18,9 +21,13 @@ from cachecore_ext.network.admin cimport (
     tickets_signal, tickets_take,
 )
 from cachecore_ext.network.connection cimport CARRY_MAX, READ_SIZE, Descriptor, Shared, conn_free
+from cachecore_ext.network.watcher cimport LINE_ROOM, Logger, logger_free, logger_init, logger_run
 from cachecore_ext.network.worker cimport Worker, worker_free, worker_init, worker_run
 from cachecore_ext.protocol.auth cimport (
     CREDENTIAL_MAX, USERS_MAX, Credential, Users, credential_set, users_replace,
+)
+from cachecore_ext.protocol.prefixes cimport (
+    PrefixEntry, Prefixes, prefixes_copy, prefixes_free, prefixes_open, prefixes_reset,
 )
 from cachecore_ext.protocol.session cimport Service
 from cachecore_ext.storage.lru cimport FACTOR_ONE, TEMP_OFF, LruClass, Segment, lru_age, lru_look
@@ -46,7 +53,13 @@ cdef enum:
     # Stashes and pendings of all connections together: by default an eighth of the memory limit, and at least this.
     BUFFERS_MIN = 16 * 1024 * 1024
     DESCRIPTORS_PER_WORKER = 2   # epoll, inbox
-    DESCRIPTORS_BESIDE = 4       # the acceptor's epoll and wake, the questions, the maintenance's alarm
+    # The acceptor's epoll and wake, the questions, the maintenance's alarm, the logger's arrivals.
+    DESCRIPTORS_BESIDE = 5
+    LOGS_BESIDE = 2              # event logs beside the workers': the acceptor's and the maintenance's
+    SETS_BESIDE = 3              # counter sets: theirs and the logger's
+    PREFIXES_AT_ONCE = 64        # copied under the lock for which who counts waits
+    WORKER_LOG_MIN = 1024        # bytes
+    WORKER_LOG_MAX = 1 << 30
     RATIO_ONE = 1000             # the automover's ratio is kept in thousandths
     SURVEY_NOTES = 1024          # items looked at between two looks at Python
     SIZE_STEP = 32               # bytes: the steps of ``stats sizes``
@@ -73,7 +86,7 @@ BUSY_NAMES = ("none", "in_use", "uploading", "no_memory")
 #: What a connection does, in memcached's words; in the order of network/connection's Doing.
 STATE_NAMES = (
     "conn_new_cmd", "conn_new_cmd", "conn_read", "conn_nread", "conn_swallow", "conn_mwrite", "conn_closing",
-    "conn_parse_cmd",
+    "conn_parse_cmd", "conn_watch",
 )
 
 assert len(COUNTER_NAMES) == COUNTERS and len(CLASS_COUNTER_NAMES) == CLASS_COUNTERS
@@ -166,11 +179,16 @@ cdef class Engine:
     """Owns the store, the workers and the connections; brings no thread of its own."""
 
     cdef Store *store
-    cdef CounterSet *counter_sets   # one a worker, then the acceptor's and the maintenance's
+    cdef CounterSet *counter_sets   # one a worker, then the acceptor's, the maintenance's and the logger's
+    cdef EventHub *hub
+    cdef EventLog *logs             # one a worker, then the acceptor's and the maintenance's
+    cdef uint32_t nlogs
     cdef Worker **workers
     cdef uint32_t nworkers
     cdef Acceptor acceptor
     cdef Maintenance maintenance
+    cdef Logger logger
+    cdef Prefixes prefixes
     cdef uint32_t ncounter_sets
     cdef Service service
     cdef Shared shared
@@ -187,6 +205,7 @@ cdef class Engine:
         self.acceptor.epoll = -1
         self.acceptor.wake = -1
         self.questions.signal = -1
+        self.logger.arrivals.signal = -1
 
     def __init__(
         self,
@@ -227,6 +246,11 @@ cdef class Engine:
         slab_automove_window=10,
         flush_enabled=True,
         dump_enabled=True,
+        watch_enabled=True,
+        watcher_logbuf_size=256 * 1024,
+        worker_logbuf_size=64 * 1024,
+        prefix_delimiter=b":",
+        detail_enabled=False,
     ):
         cdef StoreSettings settings
         cdef uint32_t[CLASSES] chunk_sizes
@@ -256,6 +280,9 @@ cdef class Engine:
         self.service.flush_enabled = flush_enabled
         self.service.dump_enabled = dump_enabled
         self.service.verbosity = verbosity
+        self.service.watch_enabled = watch_enabled
+        self.service.prefixes = &self.prefixes
+        self.prefixes.delimiter = prefix_delimiter[0]
         self._set_version(version)
         self.shared.max_connections = max_connections
         self.shared.reqs_per_event = reqs_per_event
@@ -266,7 +293,10 @@ cdef class Engine:
             self.shared.users = &self.users
             self.set_users(users)
         self.shared.buffer_limit = buffer_limit or max(<uint64_t>BUFFERS_MIN, settings.memory_limit / 8)
-        self._allocate(&settings, threads)
+        self._allocate(
+            &settings, threads, max(watcher_logbuf_size, 4 * LINE_ROOM),
+            min(max(worker_logbuf_size, WORKER_LOG_MIN), WORKER_LOG_MAX),
+        )
         self.maintenance.lru = lru_maintainer
         self.maintenance.moves = slab_reassign
         self.set_lru_segmented(lru_segmented and lru_maintainer)
@@ -278,6 +308,7 @@ cdef class Engine:
         self.set_automove(slab_automove)
         self.set_automove_ratio(slab_automove_ratio)
         self.set_automove_window(slab_automove_window)
+        self.set_detail(detail_enabled)
 
     cdef _set_version(self, version):
         cdef bytes line = f"VERSION {version}\r\n".encode("ascii")
@@ -286,35 +317,48 @@ cdef class Engine:
             raise ValueError(f"version is too long: {version!r}")
         memcpy(self.service.version_line, <const char *>line, length + 1)
 
-    cdef _allocate(self, const StoreSettings *settings, uint32_t threads):
+    cdef _allocate(self, const StoreSettings *settings, uint32_t threads, size_t watcher_log, uint32_t worker_log):
         cdef uint32_t i
         cdef Store *store = <Store *>allocate(sizeof(Store))
         if store == NULL or store_init(store, settings) != 0:
             free(store)
             raise MemoryError(f"cannot reserve {settings.memory_limit} bytes of address space")
         self.store = store
+        self.prefixes.hash_key = &store.hash_key
         # Descriptors are small numbers; this is the largest that the process may come to have.
         self.shared.nfds = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
         self.shared.by_fd = <Descriptor *>calloc(self.shared.nfds, sizeof(Descriptor))
-        self.ncounter_sets = threads + 2
+        self.ncounter_sets = threads + SETS_BESIDE
         self.counter_sets = <CounterSet *>allocate(self.ncounter_sets * sizeof(CounterSet))
         self.workers = <Worker **>calloc(threads, sizeof(Worker *))
-        if self.shared.by_fd == NULL or self.counter_sets == NULL or self.workers == NULL:
+        self.hub = <EventHub *>allocate(sizeof(EventHub))
+        self.logs = <EventLog *>allocate((threads + LOGS_BESIDE) * sizeof(EventLog))
+        if (
+            self.shared.by_fd == NULL or self.counter_sets == NULL or self.workers == NULL or self.hub == NULL
+            or self.logs == NULL
+        ):
             raise MemoryError("cannot allocate the workers")
         if tickets_init(&self.questions, True) != 0:
             raise OSError("cannot create an eventfd")
+        for i in range(threads + LOGS_BESIDE):
+            event_log_init(&self.logs[i], self.hub, &self.counter_sets[i], worker_log)
+        self.nlogs = threads + LOGS_BESIDE
+        if logger_init(&self.logger, self.hub, self.logs, self.nlogs, self.workers, &self.counter_sets[threads + 2],
+                       watcher_log, &self.stopping) != 0:
+            raise OSError("cannot set up the logger: no file descriptors left")
         for i in range(threads):
             self.workers[i] = <Worker *>allocate(sizeof(Worker))
             if self.workers[i] == NULL:
                 raise MemoryError("cannot allocate the workers")
             self.nworkers += 1
-            if worker_init(self.workers[i], i, store, &self.counter_sets[i], &self.service, &self.shared,
-                           &self.questions, &self.stopping) != 0:
+            if worker_init(self.workers[i], i, store, &self.counter_sets[i], &self.service, &self.logs[i], &self.shared,
+                           &self.questions, &self.logger.arrivals, &self.stopping) != 0:
                 raise OSError("cannot set up a worker: no memory or no file descriptors left")
-        if acceptor_init(&self.acceptor, &self.shared, &self.counter_sets[threads], self.workers, threads,
-                         &self.stopping) != 0:
+        if acceptor_init(&self.acceptor, &self.shared, &self.counter_sets[threads], &self.logs[threads],
+                         self.workers, threads, &self.stopping) != 0:
             raise OSError("cannot set up the acceptor: no file descriptors left")
-        if maintenance_init(&self.maintenance, store, &self.counter_sets[threads + 1], &self.stopping) != 0:
+        if maintenance_init(&self.maintenance, store, &self.counter_sets[threads + 1], &self.logs[threads + 1],
+                            &self.stopping) != 0:
             raise OSError("cannot set up the maintenance: no file descriptors left")
 
     def __dealloc__(self):
@@ -334,6 +378,7 @@ cdef class Engine:
             ticket_free(<Ticket *><uint64_t>token)
         self.asked = {}
         tickets_free(&self.questions)
+        logger_free(&self.logger)
         acceptor_free(&self.acceptor)
         for i in range(self.nworkers):
             worker_free(self.workers[i])
@@ -341,6 +386,14 @@ cdef class Engine:
         self.nworkers = 0
         free(self.workers)
         self.workers = NULL
+        for i in range(self.nlogs):
+            event_log_free(&self.logs[i])
+        self.nlogs = 0
+        free(self.logs)
+        self.logs = NULL
+        free(self.hub)
+        self.hub = NULL
+        prefixes_free(&self.prefixes)
         free(self.counter_sets)
         self.counter_sets = NULL
         maintenance_free(&self.maintenance)
@@ -381,6 +434,11 @@ cdef class Engine:
         self._check_open()
         with nogil:
             maintenance_run(&self.maintenance)
+
+    def run_logger(self):
+        self._check_open()
+        with nogil:
+            logger_run(&self.logger)
 
     def next_admin(self):
         cdef Ticket *ticket
@@ -436,6 +494,7 @@ cdef class Engine:
         if self.maintenance.context.store != NULL:
             maintenance_wake(&self.maintenance)
         tickets_signal(&self.questions)
+        tickets_signal(&self.logger.arrivals)
 
     def close(self):
         self._release()
@@ -521,6 +580,7 @@ cdef class Engine:
             "accepting_conns": load_u32(&self.acceptor.accepting),
             "hash_power_level": top_bit(nbuckets).bit_length() - 1,
             "hash_bytes": table_bytes(&self.store.table),
+            "log_watchers": load_u32(&self.logger.nwatchers),
             "slab_global_page_pool": self.store.slabs.pooled,
             "lru_crawler_running": load_u32(&self.maintenance.crawler.running),
             "slab_reassign_running": load_u32(&self.maintenance.mover.running),
@@ -611,6 +671,39 @@ cdef class Engine:
         self.class_baseline = {
             cls: self._class_totals(cls) for cls in range(1, self.store.slabs.nclasses + 1)
         }
+        prefixes_reset(&self.prefixes)
+
+    # ---- statistics per prefix
+
+    def set_detail(self, on):
+        self._check_open()
+        if on and prefixes_open(&self.prefixes) != 0:
+            raise MemoryError("cannot reserve the memory for the prefixes")
+        hub_watch(self.hub, WATCH_PREFIXES, WATCH_PREFIXES if on else 0)
+
+    @property
+    def detail(self):
+        self._check_open()
+        return hub_watched(self.hub) & WATCH_PREFIXES != 0
+
+    def prefix_stats(self):
+        cdef PrefixEntry entries[PREFIXES_AT_ONCE]
+        cdef uint32_t i, n, began = 0, resets = 0
+        self._check_open()
+        found = []
+        while True:
+            n = prefixes_copy(&self.prefixes, len(found), PREFIXES_AT_ONCE, &resets, entries)
+            if resets != began:  # forgotten meanwhile
+                began = resets
+                found.clear()
+                continue
+            for i in range(n):
+                found.append((
+                    entries[i].prefix[:entries[i].length], entries[i].gets, entries[i].hits, entries[i].sets,
+                    entries[i].deletes,
+                ))
+            if n < PREFIXES_AT_ONCE:
+                return found
 
     # ---- memory and its maintenance, while serving
 

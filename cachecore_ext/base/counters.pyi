@@ -31,6 +31,10 @@ class Counter(IntEnum):
     IDLE_KICKS = 23
     AUTH_CMDS = 24
     AUTH_ERRORS = 25
+    LOG_WORKER_DROPPED = 26
+    LOG_WORKER_WRITTEN = 27
+    LOG_WATCHER_SKIPPED = 28
+    LOG_WATCHER_SENT = 29
 
 class ClassCounter(IntEnum):
     """What every thread counts for each slab class."""

@@ -1,12 +1,14 @@
 """What the kernel and libc offer: declarations only."""
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t
 
 cdef extern from *:
     """
     #ifndef _GNU_SOURCE
     #define _GNU_SOURCE
     #endif
+    #include <arpa/inet.h>
     #include <errno.h>
+    #include <netinet/in.h>
     #include <poll.h>
     #include <sys/epoll.h>
     #include <sys/eventfd.h>
@@ -26,7 +28,7 @@ cdef extern from *:
     struct timespec:
         time_t tv_sec
         long tv_nsec
-    enum: CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC
+    enum: CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC, CLOCK_REALTIME
     int clock_gettime(int clock, timespec *now) noexcept nogil
     time_t time(time_t *now) noexcept nogil
 
@@ -44,6 +46,7 @@ cdef extern from *:
         int fd
         short events
     enum: POLLIN
+    int poll(pollfd *fds, unsigned long n, int timeout_ms) noexcept nogil
     int ppoll(pollfd *fds, unsigned long n, const timespec *timeout, const void *mask) noexcept nogil
 
     enum: EFD_NONBLOCK, EFD_CLOEXEC
@@ -72,6 +75,24 @@ cdef extern from *:
     ssize_t readv(int fd, const iovec *parts, int count) noexcept nogil
     ssize_t read(int fd, void *data, size_t size) noexcept nogil
     ssize_t write(int fd, const void *data, size_t size) noexcept nogil
+
+    enum: AF_INET, AF_INET6, INET6_ADDRSTRLEN
+    struct in_addr:
+        pass
+    struct in6_addr:
+        pass
+    struct sockaddr_in:
+        uint16_t sin_family
+        uint16_t sin_port
+        in_addr sin_addr
+    struct sockaddr_in6:
+        uint16_t sin6_family
+        uint16_t sin6_port
+        in6_addr sin6_addr
+    struct sockaddr_storage:
+        uint16_t ss_family
+    uint16_t ntohs(uint16_t number) noexcept nogil
+    const char *inet_ntop(int family, const void *ip, char *text, unsigned int size) noexcept nogil
 
     enum: PROT_NONE, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
     void *MAP_FAILED

@@ -2,6 +2,7 @@
 from libc.stdint cimport uint32_t
 
 from cachecore_ext.base.counters cimport CounterSet
+from cachecore_ext.base.eventlog cimport EventLog
 from cachecore_ext.network.connection cimport Shared
 from cachecore_ext.network.worker cimport Worker
 
@@ -15,6 +16,7 @@ cdef struct Acceptor:
     int wake                  # an eventfd; Shared.vacancy, too
     Shared *shared
     CounterSet *counters
+    EventLog *log
     Worker **workers
     uint32_t nworkers
     uint32_t turn             # whose the next client is
@@ -25,7 +27,7 @@ cdef struct Acceptor:
     uint32_t accepting        # the same for stats; atomic
     const uint32_t *stop      # atomic, the engine's
 
-cdef int acceptor_init(Acceptor *acceptor, Shared *shared, CounterSet *counters, Worker **workers,
+cdef int acceptor_init(Acceptor *acceptor, Shared *shared, CounterSet *counters, EventLog *log, Worker **workers,
                        uint32_t nworkers, const uint32_t *stop) noexcept nogil
 cdef void acceptor_free(Acceptor *acceptor) noexcept nogil
 cdef int acceptor_add(Acceptor *acceptor, int fd) noexcept nogil

@@ -1,7 +1,7 @@
 """Accepting, and what to do when there is no room for one more."""
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memset, strlen
+from libc.string cimport memcpy, memset, strlen
 
 from cachecore_ext.base.atomics cimport (
     add_u32, load_acquire_u16, load_acquire_u32, load_u32, replace_u8, store_release_u16, store_u8, store_u32,
@@ -11,11 +11,12 @@ from cachecore_ext.base.counters cimport (
     LISTEN_DISABLED_NUM, MALLOC_FAILS, REJECTED_CONNECTIONS, TIME_IN_LISTEN_DISABLED_US, TOTAL_CONNECTIONS, count,
     count_many,
 )
+from cachecore_ext.base.eventlog cimport WATCH_CONNEVENTS, PeerAddress, event_conn_new, hub_watched
 from cachecore_ext.base.linux cimport (
-    AF_UNIX, CLOCK_MONOTONIC, ECONNABORTED, EFD_CLOEXEC, EFD_NONBLOCK, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPOLL_CLOEXEC,
-    EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLIN, MSG_NOSIGNAL, SO_DOMAIN, SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET, accept4,
-    clock_gettime, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, error_number, eventfd, getsockopt, read,
-    send, timespec, write,
+    AF_INET, AF_INET6, AF_UNIX, CLOCK_MONOTONIC, ECONNABORTED, EFD_CLOEXEC, EFD_NONBLOCK, EINTR, EMFILE, ENFILE, ENOBUFS,
+    ENOMEM, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLIN, MSG_NOSIGNAL, SO_DOMAIN, SOCK_CLOEXEC, SOCK_NONBLOCK,
+    SOL_SOCKET, accept4, clock_gettime, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, error_number, eventfd,
+    getsockopt, ntohs, read, send, sockaddr_in, sockaddr_in6, sockaddr_storage, timespec, write,
 )
 from cachecore_ext.network.connection cimport ARRIVING, NEW, Connection, Descriptor, conn_free, conn_new
 from cachecore_ext.network.worker cimport worker_deal
@@ -30,13 +31,14 @@ cdef enum:
 cdef const char *FULL = b"ERROR Too many open connections\r\n"
 
 
-cdef int acceptor_init(Acceptor *acceptor, Shared *shared, CounterSet *counters, Worker **workers,
+cdef int acceptor_init(Acceptor *acceptor, Shared *shared, CounterSet *counters, EventLog *log, Worker **workers,
                        uint32_t nworkers, const uint32_t *stop) noexcept nogil:
     """0, or -1 without descriptors; acceptor_free in either case."""
     cdef epoll_event event
     memset(acceptor, 0, sizeof(Acceptor))
     acceptor.shared = shared
     acceptor.counters = counters
+    acceptor.log = log
     acceptor.workers = workers
     acceptor.nworkers = nworkers
     acceptor.stop = stop
@@ -142,7 +144,21 @@ cdef bint hand_over(Acceptor *acceptor, Connection *conn, bint local) noexcept n
     return True
 
 
-cdef void welcome(Acceptor *acceptor, int fd, bint local) noexcept nogil:
+cdef void take_address(PeerAddress *peer, const sockaddr_storage *address) noexcept nogil:
+    """What is kept of a client's address; nothing of one that came over a UNIX socket."""
+    cdef const sockaddr_in *v4 = <const sockaddr_in *>address
+    cdef const sockaddr_in6 *v6 = <const sockaddr_in6 *>address
+    if address.ss_family == AF_INET:
+        peer.family = AF_INET
+        peer.port = ntohs(v4.sin_port)
+        memcpy(peer.ip, &v4.sin_addr, 4)
+    elif address.ss_family == AF_INET6:
+        peer.family = AF_INET6
+        peer.port = ntohs(v6.sin6_port)
+        memcpy(peer.ip, &v6.sin6_addr, 16)
+
+
+cdef void welcome(Acceptor *acceptor, int fd, bint local, const sockaddr_storage *address) noexcept nogil:
     """A new client: to the next worker."""
     cdef Shared *shared = acceptor.shared
     cdef uint32_t worker = acceptor.turn
@@ -155,6 +171,9 @@ cdef void welcome(Acceptor *acceptor, int fd, bint local) noexcept nogil:
         count(acceptor.counters, MALLOC_FAILS)
         close(fd)
         return
+    take_address(&conn.peer, address)
+    if hub_watched(acceptor.log.hub) & WATCH_CONNEVENTS:
+        event_conn_new(acceptor.log, &conn.peer, fd)
     acceptor.turn = (worker + 1) % acceptor.nworkers
     add_u32(&shared.connections, 1)
     count(acceptor.counters, TOTAL_CONNECTIONS)
@@ -167,15 +186,18 @@ cdef void welcome(Acceptor *acceptor, int fd, bint local) noexcept nogil:
 cdef void accept_all(Acceptor *acceptor, const Listener *listener) noexcept nogil:
     """Accept what waits on a listener, as far as there are descriptors, memory, and, unless those who are too many are
     turned away, room."""
+    cdef sockaddr_storage address
+    cdef uint32_t length
     cdef int i, fd
     for i in range(ACCEPTS):
         if not acceptor.shared.maxconns_fast and is_full(acceptor.shared):
             rest(acceptor, False)
             return
-        fd = accept4(listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        length = sizeof(sockaddr_storage)
+        fd = accept4(listener.fd, <void *>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd >= 0:
             acceptor.starved = False
-            welcome(acceptor, fd, listener.local)
+            welcome(acceptor, fd, listener.local, &address)
         elif error_number() in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
             rest(acceptor, True)
             return

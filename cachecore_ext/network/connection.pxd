@@ -12,12 +12,14 @@ pending at most one Output's bytes, and the items of its segments. All buffers t
 of each, stay within Shared.buffer_limit, growing get lines within half of it: who would need more is closed.
 
 Only the worker that a connection was dealt to touches it, except between conn_ask and its answer, when nobody does.
+One that watches belongs to the logger, which gives it back to its worker to be closed.
 
 What others may know of a connection is kept by its descriptor's number, in an array that outlives every connection:
 whoever looks reads words, and follows no pointer.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from cachecore_ext.base.eventlog cimport CloseReason, PeerAddress
 from cachecore_ext.network.transmit cimport Pending
 from cachecore_ext.protocol.auth cimport Users
 from cachecore_ext.protocol.dump cimport Dump
@@ -35,7 +37,7 @@ cdef enum:
 cdef enum Verdict:
     KEEP    # the connection waits for its next turn
     CLOSE   # it is to be closed
-    ASKED   # it waits for Python's answer
+    ASKED   # it waits for Python's answer, or the logger's
 
 cdef enum Doing:
     ARRIVING          # not its worker's yet
@@ -46,6 +48,7 @@ cdef enum Doing:
     SENDING           # has replies that its socket did not take
     CLOSING           # has been told why
     AWAITING_PYTHON
+    WATCHING          # the logger's
 
 cdef struct Connection
 
@@ -104,6 +107,8 @@ cdef struct Connection:
     Pending *pending
     Upload *upload
     Dump *dump                # commands behind it wait until it has ended
+    CloseReason reason        # why it is closed, once it is
+    PeerAddress peer          # set once
 
 cdef struct Scratch:
     # What a worker has once, for whichever connection has its turn.
@@ -113,7 +118,8 @@ cdef struct Scratch:
     uint32_t served           # requests in this turn
     char *buffer              # CARRY_MAX + READ_SIZE bytes
     Request requests[BATCH]
-    size_t nquestion          # with ASKED: the command line
+    bint to_logger            # with ASKED: who is asked
+    size_t nquestion          # ... and the command line
     char question[LINE_MAX]
 
 cdef Connection *conn_new(int fd, uint32_t worker, bint stranger) noexcept nogil

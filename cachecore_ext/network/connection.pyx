@@ -7,6 +7,7 @@ from cachecore_ext.base.atomics cimport add_u64, load_acquire_u8, load_u8, load_
 from cachecore_ext.base.counters cimport (
     BYTES_READ, CONN_YIELDS, MALLOC_FAILS, READ_BUF_OOM, RESPONSE_OBJ_OOM, STORE_NO_MEMORY, count, count_many,
 )
+from cachecore_ext.base.eventlog cimport CLOSE_ERROR, CLOSE_NORMAL
 from cachecore_ext.base.linux cimport (
     EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number, iovec, readv, recv,
     shutdown,
@@ -21,10 +22,10 @@ from cachecore_ext.protocol.command cimport command_commit, command_execute, com
 from cachecore_ext.protocol.dump cimport Dump, dump_begin, dump_write
 from cachecore_ext.protocol.reply cimport output_size, reply_room, reply_text
 from cachecore_ext.protocol.request cimport (
-    GET_LINE_MAX, PARSED, PARSED_INCOMPLETE, PARSED_TOO_LONG, Parsed, request_has_key, request_parse,
+    CMD_WATCH, GET_LINE_MAX, PARSED, PARSED_INCOMPLETE, PARSED_TOO_LONG, Parsed, request_has_key, request_parse,
     request_stores,
 )
-from cachecore_ext.protocol.session cimport ASK, BLOCKED, BYTES_PER_KEY, DONE, DUMP, Outcome
+from cachecore_ext.protocol.session cimport ASK, BLOCKED, BYTES_PER_KEY, DONE, DUMP, QUIT, Outcome
 from cachecore_ext.storage.item cimport ITEM_CHAINED, item_meta
 from cachecore_ext.storage.store cimport (
     Context, Store, cursor_open, cursor_skip, store_extend, store_hash, store_prefetch_bucket, store_prefetch_item,
@@ -347,10 +348,11 @@ cdef uint32_t parse_batch(Connection *conn, Scratch *scratch, const Input *input
 
 
 cdef Verdict ask(Connection *conn, Scratch *scratch, Request *request, Input *input) noexcept nogil:
-    """A command for Python. Everything before it is sent first; if that has to wait, so does the command."""
+    """A command for Python or the logger. All before it is sent first; if that has to wait, so does the command."""
     cdef Verdict verdict = send_output(conn, scratch)
     if verdict == CLOSE or conn.pending != NULL:
         return verdict
+    scratch.to_logger = request.command == CMD_WATCH
     scratch.nquestion = request.nline
     memcpy(scratch.question, request.line, request.nline)
     input.at += request.consumed
@@ -384,6 +386,7 @@ cdef bint run(Connection *conn, Scratch *scratch, Request *request, Input *input
             verdict[0] = begin_dump(conn, scratch, request, input)
         else:
             conn.closing = True
+            conn.reason = CLOSE_NORMAL if outcome == QUIT else CLOSE_ERROR
         return False
     return False
 
@@ -625,6 +628,7 @@ cdef Verdict read_turn(Connection *conn, Scratch *scratch) noexcept nogil:
     if n == -2:
         return refuse(conn, scratch)
     if n <= 0:
+        conn.reason = CLOSE_NORMAL if n == 0 else CLOSE_ERROR
         return KEEP if n < 0 and (error_number() == EAGAIN or error_number() == EINTR) else CLOSE
     count_many(scratch.session.context.counters, BYTES_READ, n)
     if is_binary(conn, scratch.shared, &input):
@@ -673,7 +677,9 @@ cdef Doing doing_of(const Connection *conn) noexcept nogil:
 cdef Verdict seen(Connection *conn, Scratch *scratch, Verdict verdict) noexcept nogil:
     """The end of a turn: let others see what the connection does now."""
     cdef Descriptor *entry = &scratch.shared.by_fd[conn.fd]
-    cdef Doing doing = AWAITING_PYTHON if verdict == ASKED else doing_of(conn)
+    cdef Doing doing = doing_of(conn)
+    if verdict == ASKED:
+        doing = WATCHING if scratch.to_logger else AWAITING_PYTHON
     if load_u8(&entry.doing) != doing:
         store_u8(&entry.doing, doing)
     return verdict
@@ -683,7 +689,7 @@ cdef bint conn_idle(const Descriptor *entry, uint32_t now, uint32_t timeout) noe
     """Whether the connection, which is the caller's, has done nothing for too long.
 
     It is when it owes something: a command, the rest of one or of a value, or its own end. Who has replies to read is
-    not idle, nor is who waits for Python; and a UNIX socket's client may be idle for as long as it likes.
+    not idle, nor is who waits for Python, or watches; and a UNIX socket's client may be idle for as long as it likes.
     """
     # The acceptor's release: from here on the connection is its worker's.
     cdef uint8_t doing = load_acquire_u8(&entry.doing)
@@ -703,6 +709,7 @@ cdef Verdict conn_turn(Connection *conn, Scratch *scratch, uint32_t events) noex
     """A turn of the connection, for which epoll reported ``events``."""
     scratch.served = 0
     scratch.session.budget = TURN_KEYS
+    scratch.session.context.fd = conn.fd
     return seen(conn, scratch, turn(conn, scratch))
 
 
@@ -711,6 +718,7 @@ cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, 
     cdef Verdict verdict
     scratch.served = 0
     scratch.session.budget = TURN_KEYS
+    scratch.session.context.fd = conn.fd
     if n == 0:
         return seen(conn, scratch, stash_turn(conn, scratch))
     conn.pending = pending_of(reply, n)

@@ -2,6 +2,7 @@
 from libc.stdint cimport uint16_t, uint32_t
 
 from cachecore_ext.base.counters cimport CounterSet
+from cachecore_ext.base.eventlog cimport EventLog
 from cachecore_ext.network.admin cimport TicketList
 from cachecore_ext.network.connection cimport Connection, Scratch, Shared
 from cachecore_ext.protocol.session cimport Service
@@ -15,9 +16,11 @@ cdef struct Worker:
     const uint32_t *stop      # not 0: end; atomic, the engine's
     TicketList inbox          # answers from Python; its signal also wakes the worker up to see ``stop``
     TicketList *questions     # to Python
+    TicketList *watchers      # to the logger
 
 cdef int worker_init(Worker *worker, uint32_t number, Store *store, CounterSet *counters, Service *service,
-                     Shared *shared, TicketList *questions, const uint32_t *stop) noexcept nogil
+                     EventLog *log, Shared *shared, TicketList *questions, TicketList *watchers,
+                     const uint32_t *stop) noexcept nogil
 cdef void worker_free(Worker *worker) noexcept nogil
 cdef void worker_run(Worker *worker) noexcept nogil
 cdef bint worker_deal(Worker *worker, Connection *conn) noexcept nogil

@@ -6,6 +6,9 @@ from libc.string cimport memset
 from cachecore_ext.base.atomics cimport add_u32, load_acquire_u16, load_acquire_u32, load_u32, store_release_u16
 from cachecore_ext.base.clock cimport clock_now
 from cachecore_ext.base.counters cimport IDLE_KICKS, MALLOC_FAILS, count
+from cachecore_ext.base.eventlog cimport (
+    CLOSE_IDLE_TIMEOUT, LOOKUP_NOT_FOUND, WATCH_CONNEVENTS, event_conn_close, hub_watched,
+)
 from cachecore_ext.base.linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
     write,
@@ -18,6 +21,7 @@ from cachecore_ext.network.connection cimport (
 )
 from cachecore_ext.network.transmit cimport output_drop
 from cachecore_ext.protocol.reply cimport OUTPUT_SIZE
+from cachecore_ext.storage.store cimport Context
 
 cdef enum:
     EVENTS = 128    # of one epoll_wait
@@ -25,16 +29,19 @@ cdef enum:
 
 
 cdef int worker_init(Worker *worker, uint32_t number, Store *store, CounterSet *counters, Service *service,
-                     Shared *shared, TicketList *questions, const uint32_t *stop) noexcept nogil:
+                     EventLog *log, Shared *shared, TicketList *questions, TicketList *watchers,
+                     const uint32_t *stop) noexcept nogil:
     """0, or -1 without memory or descriptors; worker_free in either case."""
     cdef epoll_event event
     memset(worker, 0, sizeof(Worker))
     worker.owner = <uint16_t>(number + 1)
     worker.stop = stop
     worker.questions = questions
+    worker.watchers = watchers
     worker.scratch.shared = shared
     worker.scratch.session.context.store = store
     worker.scratch.session.context.counters = counters
+    worker.scratch.session.context.log = log
     worker.scratch.session.service = service
     worker.inbox.signal = -1
     worker.scratch.epoll = epoll_create1(EPOLL_CLOEXEC)
@@ -70,10 +77,13 @@ cdef bint worker_deal(Worker *worker, Connection *conn) noexcept nogil:
 
 cdef void hang_up(Worker *worker, Connection *conn) noexcept nogil:
     cdef Shared *shared = worker.scratch.shared
+    cdef Context *context = &worker.scratch.session.context
     cdef int fd = conn.fd
     cdef uint64_t one = 1
     cdef uint32_t left
-    output_drop(worker.scratch.session.context.store, &worker.scratch.session.output)
+    if context.watched & WATCH_CONNEVENTS:
+        event_conn_close(context.log, &conn.peer, fd, conn.reason)
+    output_drop(context.store, &worker.scratch.session.output)
     conn_free(conn, shared, &worker.scratch.session)
     store_release_u16(&shared.by_fd[fd].owner, 0)
     # Before the client can see the end, and come again.
@@ -86,14 +96,14 @@ cdef void hang_up(Worker *worker, Connection *conn) noexcept nogil:
 
 
 cdef void put_question(Worker *worker, Connection *conn) noexcept nogil:
-    """Hand the connection's command to Python; until the answer nobody watches it."""
+    """Hand the connection's command to Python, or to the logger; until the answer no worker looks at it."""
     cdef Ticket *ticket = ticket_new(conn, worker.scratch.question, worker.scratch.nquestion)
     if ticket == NULL:
         count(worker.scratch.session.context.counters, MALLOC_FAILS)
         hang_up(worker, conn)
         return
     epoll_ctl(worker.scratch.epoll, EPOLL_CTL_DEL, conn.fd, NULL)
-    tickets_put(worker.questions, ticket)
+    tickets_put(worker.watchers if worker.scratch.to_logger else worker.questions, ticket)
 
 
 cdef void settle(Worker *worker, Connection *conn, Verdict verdict) noexcept nogil:
@@ -131,18 +141,22 @@ cdef void close_idle(Worker *worker) noexcept nogil:
         entry = &shared.by_fd[fd]
         if load_acquire_u16(&entry.owner) == worker.owner and conn_idle(entry, now, shared.idle_timeout):
             count(worker.scratch.session.context.counters, IDLE_KICKS)
+            entry.conn.reason = CLOSE_IDLE_TIMEOUT
             hang_up(worker, entry.conn)
 
 
 cdef void worker_run(Worker *worker) noexcept nogil:
     """Serve until told to stop. Never takes the GIL."""
     cdef epoll_event events[EVENTS]
+    cdef Context *context = &worker.scratch.session.context
     cdef Connection *conn
     cdef int i, n
     cdef uint32_t idle_timeout = worker.scratch.shared.idle_timeout
     while load_acquire_u32(worker.stop) == 0:
         n = epoll_wait(worker.scratch.epoll, events, EVENTS, LOOK_MS if idle_timeout > 0 else -1)
-        worker.scratch.session.context.now = clock_now(&worker.scratch.session.context.store.clock)
+        context.now = clock_now(&context.store.clock)
+        context.watched = hub_watched(context.log.hub)
+        context.lost = LOOKUP_NOT_FOUND
         for i in range(n):
             conn = <Connection *>events[i].data.ptr
             if conn == NULL:

@@ -20,8 +20,8 @@ cdef enum:
 
 COMMANDS = (
     "GET", "GETS", "GAT", "GATS", "SET", "ADD", "REPLACE", "APPEND", "PREPEND", "CAS", "MS", "DELETE", "INCR", "DECR",
-    "TOUCH", "MG", "MD", "MA", "ME", "MN", "FLUSH_ALL", "VERSION", "VERBOSITY", "ADMIN", "DEBUGTIME", "METADUMP",
-    "MGDUMP", "QUIT", "REJECT", "HANG_UP",
+    "TOUCH", "MG", "MD", "MA", "ME", "MN", "FLUSH_ALL", "VERSION", "VERBOSITY", "ADMIN", "WATCH", "DEBUGTIME",
+    "METADUMP", "MGDUMP", "QUIT", "REJECT", "HANG_UP",
 )  # in the order of the enum Command
 assert len(COMMANDS) == CMD_HANG_UP + 1
 

@@ -93,6 +93,7 @@ cdef class Store:
         context.store = self.store
         context.counters = counters
         context.now = clock_now(&self.store.clock)
+        context.watched = 0
 
     cdef void end(self, const CounterSet *counters) noexcept:
         cdef int i
@@ -383,7 +384,7 @@ cdef class Store:
         cdef uint64_t i
         if self.maintenance.context.store == NULL:
             memset(&self.maintenance_counters, 0, sizeof(CounterSet))
-            if maintenance_init(&self.maintenance, self.store, &self.maintenance_counters, &self.never) != 0:
+            if maintenance_init(&self.maintenance, self.store, &self.maintenance_counters, NULL, &self.never) != 0:
                 raise OSError("no descriptors left")
         with nogil:
             for i in range(steps):

@@ -3,6 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memmove, memset
 
 from cachecore_ext.base.clock cimport clock_expiry
+from cachecore_ext.base.compiler cimport unlikely
 from cachecore_ext.base.counters cimport (
     CLASS_DECR_HITS, CLASS_DELETE_HITS, CLASS_INCR_HITS, CLASS_TOUCH_HITS, CMD_FLUSH, DECR_MISSES,
     DELETE_MISSES, GET_MISSES, INCR_MISSES, TOUCH_MISSES, count, count_class,
@@ -15,6 +16,7 @@ from cachecore_ext.protocol.request cimport (
     CMD_APPEND, CMD_ADD, CMD_CAS, CMD_GAT, CMD_GATS, CMD_GETS, CMD_INCR, CMD_PREPEND, CMD_REPLACE, CMD_SET, next_token,
 )
 from cachecore_ext.protocol.session cimport BLOCKED, DONE
+from cachecore_ext.protocol.witness cimport witness_delete_locked, witness_get_locked, witness_removal_locked
 from cachecore_ext.storage.item cimport Item, item_flags, item_nbytes, item_set_exptime
 from cachecore_ext.storage.store cimport (
     EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, NOT_STORED, PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET,
@@ -43,6 +45,8 @@ cdef inline void serve_key(Session *session, const Request *request, const Key *
     cdef char *p
     store_lock(store, key.hash)
     item = store_find_locked(&session.context, key.hash, key.p, key.n)
+    if unlikely(session.context.watched != 0):
+        witness_get_locked(session, key.p, key.n, item)
     if item == NULL:
         store_unlock(store, key.hash)
         count(session.context.counters, TOUCH_MISSES if touching else GET_MISSES)
@@ -179,8 +183,12 @@ cdef void classic_delete(Session *session, const Request *request) noexcept nogi
     cdef Item *item
     store_lock(context.store, request.hash)
     item = store_find_locked(context, request.hash, request.key, request.nkey)
+    if unlikely(context.watched != 0):
+        witness_delete_locked(session, request, item)
     if item != NULL:
         count_class(context.counters, store_class(context.store, item), CLASS_DELETE_HITS)
+        if unlikely(context.watched != 0):
+            witness_removal_locked(session, request, item)
         store_unlink_locked(context, request.hash, item)
     else:
         count(context.counters, DELETE_MISSES)
@@ -197,6 +205,8 @@ cdef void classic_delta(Session *session, const Request *request) noexcept nogil
     cdef Item *item
     store_lock(context.store, request.hash)
     item = store_find_locked(context, request.hash, request.key, request.nkey)
+    if unlikely(context.watched != 0):
+        witness_get_locked(session, request.key, request.nkey, item)
     if item != NULL:
         status = store_delta_locked(context, request.hash, &item, increment, request.number, 0, &value)
     if status == STORED:
@@ -222,6 +232,8 @@ cdef void classic_touch(Session *session, const Request *request) noexcept nogil
     cdef Item *item
     store_lock(context.store, request.hash)
     item = store_find_locked(context, request.hash, request.key, request.nkey)
+    if unlikely(context.watched != 0):
+        witness_get_locked(session, request.key, request.nkey, item)
     if item != NULL:
         item_set_exptime(item, exptime)
         store_fetched_locked(context, item)

@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 from cachecore_ext.base.atomics cimport store_u32
 from cachecore_ext.base.clock cimport clock_advance, clock_freeze, clock_now, clock_resume
+from cachecore_ext.base.compiler cimport unlikely
 from cachecore_ext.base.counters cimport STORE_NO_MEMORY, STORE_TOO_LARGE, count
 from cachecore_ext.base.numbers cimport parse_i32
 from cachecore_ext.protocol.classic cimport (
@@ -12,13 +13,14 @@ from cachecore_ext.protocol.dump cimport dump_judge
 from cachecore_ext.protocol.meta cimport (
     meta_arithmetic, meta_debug, meta_delete, meta_get, meta_prepare, meta_stored,
 )
-from cachecore_ext.protocol.reply cimport reply_text
+from cachecore_ext.protocol.reply cimport output_size, reply_text
 from cachecore_ext.protocol.request cimport (
     CMD_ADMIN, CMD_DEBUGTIME, CMD_DECR, CMD_DELETE, CMD_FLUSH_ALL, CMD_GATS, CMD_INCR, CMD_MA, CMD_MD, CMD_ME,
     CMD_METADUMP, CMD_MG, CMD_MGDUMP, CMD_MN, CMD_MS, CMD_QUIT, CMD_REJECT, CMD_TOUCH, CMD_VERBOSITY, CMD_VERSION,
-    next_token, request_stores,
+    CMD_WATCH, next_token, request_stores,
 )
 from cachecore_ext.protocol.session cimport ASK, BYTES_PER_KEY, DONE, HANG_UP, QUIT
+from cachecore_ext.protocol.witness cimport witness_bad_chunk, witness_store
 from cachecore_ext.storage.store cimport (
     NO_MEMORY, STORED, TOO_LARGE, Context, Put, StoreStatus, store_commit, store_drop_failed, store_put, store_release,
     store_reserve,
@@ -38,6 +40,8 @@ cdef void prepare(Session *session, const Request *request, Put *put) noexcept n
 
 
 cdef void stored(Session *session, const Request *request, const Put *put, StoreStatus status) noexcept nogil:
+    if unlikely(session.context.watched != 0):
+        witness_store(session, request, put, status)
     if status == TOO_LARGE:
         count(session.context.counters, STORE_TOO_LARGE)
     elif status == NO_MEMORY:
@@ -51,6 +55,8 @@ cdef void stored(Session *session, const Request *request, const Put *put, Store
 
 
 cdef void bad_chunk(Session *session, const Request *request) noexcept nogil:
+    if unlikely(session.context.watched != 0):
+        witness_bad_chunk(session, request)
     if not request.noreply:
         reply_text(&session.output, b"CLIENT_ERROR bad data chunk\r\n")
 
@@ -130,6 +136,19 @@ cdef void debugtime(Session *session, const Request *request) noexcept nogil:
         reply_text(&session.output, b"ERROR\r\n")
 
 
+cdef Outcome watch(Session *session, const Request *request) noexcept nogil:
+    """What can be said at once; the logger answers the rest, and keeps the connection."""
+    if not session.service.watch_enabled:
+        reply_text(&session.output, b"CLIENT_ERROR watch commands not allowed\r\n")
+    elif output_size(&session.output) > 0:
+        reply_text(&session.output, b"ERROR cannot pipeline other commands before watch\r\n")
+    elif not request.known:
+        reply_text(&session.output, b"ERROR\r\n")
+    else:
+        return ASK
+    return DONE
+
+
 # ---- the table
 
 cdef Outcome service_command(Session *session, Request *request) noexcept nogil:
@@ -151,6 +170,8 @@ cdef Outcome service_command(Session *session, Request *request) noexcept nogil:
         return ASK
     elif request.command == CMD_METADUMP or request.command == CMD_MGDUMP:
         return dump_judge(session, request)
+    elif request.command == CMD_WATCH:
+        return watch(session, request)
     elif request.command == CMD_QUIT:
         return QUIT
     else:

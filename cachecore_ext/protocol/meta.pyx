@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from cachecore_ext.base.clock cimport clock_expiry
+from cachecore_ext.base.compiler cimport unlikely
 from cachecore_ext.base.counters cimport (
     CLASS_DECR_HITS, CLASS_DELETE_HITS, CLASS_INCR_HITS, CLASS_TOUCH_HITS, CMD_META, DECR_MISSES,
     DELETE_MISSES, GET_MISSES, INCR_MISSES, count, count_class,
@@ -12,6 +13,9 @@ from cachecore_ext.protocol.reply cimport (
     Output, reply_base64, reply_bytes, reply_char, reply_end, reply_text, reply_u64, reply_value_locked,
 )
 from cachecore_ext.protocol.request cimport Meta, meta_has, next_token
+from cachecore_ext.protocol.witness cimport (
+    witness_create_locked, witness_delete_locked, witness_get_locked, witness_removal_locked,
+)
 from cachecore_ext.storage.item cimport (
     ITEM_BINARY, ITEM_FETCHED, ITEM_STALE, ITEM_TOKEN, Item, item_age, item_exptime, item_flags, item_key, item_mark,
     item_meta, item_nbytes, item_nkey, item_set_exptime, item_size, item_unmark,
@@ -174,6 +178,8 @@ cdef void meta_get(Session *session, const Request *request) noexcept nogil:
     cdef Item *item
     store_lock(context.store, request.hash)
     item = store_find_locked(context, request.hash, request.key, request.nkey)
+    if unlikely(context.watched != 0):
+        witness_get_locked(session, request.key, request.nkey, item)
     if item != NULL and touching:
         count_class(context.counters, store_class(context.store, item), CLASS_TOUCH_HITS)
     elif item != NULL:
@@ -281,6 +287,8 @@ cdef void meta_delete(Session *session, const Request *request) noexcept nogil:
     cdef Item *item
     store_lock(context.store, request.hash)
     item = store_find_locked(context, request.hash, request.key, request.nkey)
+    if unlikely(context.watched != 0):
+        witness_delete_locked(session, request, item)
     if item == NULL:
         status = NOT_FOUND
         count(context.counters, DELETE_MISSES)
@@ -290,6 +298,8 @@ cdef void meta_delete(Session *session, const Request *request) noexcept nogil:
         status = invalidate_locked(session, request, item)
     else:
         count_class(context.counters, store_class(context.store, item), CLASS_DELETE_HITS)
+        if unlikely(context.watched != 0):
+            witness_removal_locked(session, request, item)
         store_unlink_locked(context, request.hash, item)
     store_unlock(context.store, request.hash)
     if status == NO_MEMORY:
@@ -345,6 +355,8 @@ cdef StoreStatus arithmetic_locked(Session *session, const Request *request) noe
     cdef char text[24]
     cdef Item *item = store_find_locked(context, request.hash, request.key, request.nkey)
     cdef bint created = item == NULL
+    if unlikely(context.watched != 0):
+        witness_get_locked(session, request.key, request.nkey, item)
     if created:
         count(context.counters, INCR_MISSES if increment else DECR_MISSES)
         if not meta_has(meta, c'N'):
@@ -362,6 +374,8 @@ cdef StoreStatus arithmetic_locked(Session *session, const Request *request) noe
             context.counters, store_class(context.store, item), CLASS_INCR_HITS if increment else CLASS_DECR_HITS
         )
     reply_number_locked(session, request, item, value, created)
+    if created and unlikely(context.watched != 0):
+        witness_create_locked(session, request, item)
     if meta_has(meta, c'q') and not created:
         session.output.used = before  # q hides what was to be expected; that there was no item was not
     return STORED
@@ -394,6 +408,8 @@ cdef void meta_debug(Session *session, const Request *request) noexcept nogil:
     count(context.counters, CMD_META)
     store_lock(context.store, request.hash)
     item = store_find_locked(context, request.hash, request.key, request.nkey)
+    if unlikely(context.watched != 0):
+        witness_get_locked(session, request.key, request.nkey, item)
     if item == NULL:
         reply_text(out, b"EN")
     else:

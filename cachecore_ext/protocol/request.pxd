@@ -22,7 +22,7 @@ cdef enum Command:
     CMD_SET, CMD_ADD, CMD_REPLACE, CMD_APPEND, CMD_PREPEND, CMD_CAS, CMD_MS,
     CMD_DELETE, CMD_INCR, CMD_DECR, CMD_TOUCH,
     CMD_MG, CMD_MD, CMD_MA, CMD_ME, CMD_MN,
-    CMD_FLUSH_ALL, CMD_VERSION, CMD_VERBOSITY, CMD_ADMIN, CMD_DEBUGTIME,
+    CMD_FLUSH_ALL, CMD_VERSION, CMD_VERBOSITY, CMD_ADMIN, CMD_WATCH, CMD_DEBUGTIME,
     CMD_METADUMP, CMD_MGDUMP,
     CMD_QUIT,
     CMD_REJECT         # not a valid request: answer ``reject``
@@ -62,10 +62,12 @@ cdef struct Request:
     uint32_t nvalue
     char *value              # NULL while the block is not complete in the buffer
     bint value_ended         # the block ends in CRLF
+    bint known               # watch: every word is one of its own
     Meta meta
     char decoded_key[DECODED_KEY_MAX]
 
 cdef Parsed request_parse(char *data, size_t n, size_t scanned, Request *request) noexcept nogil
+cdef bint watch_words(const char *line, size_t nline, uint32_t *watched) noexcept nogil
 cdef bint next_token(const char **at, const char *end, const char **token, size_t *length) noexcept nogil
 
 

@@ -3,6 +3,9 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memset
 
 from cachecore_ext.base.counters cimport CLASSES
+from cachecore_ext.base.eventlog cimport (
+    WATCH_CONNEVENTS, WATCH_DELETIONS, WATCH_EVICTIONS, WATCH_FETCHERS, WATCH_MUTATIONS, WATCH_SYSEVENTS,
+)
 from cachecore_ext.base.numbers cimport parse_i32, parse_lenient_i64, parse_lenient_u64, parse_u32, parse_u64
 from cachecore_ext.protocol.base64 cimport base64_decode
 
@@ -268,6 +271,50 @@ cdef void parse_lru_crawler(Request *request) noexcept nogil:
         reject(request, ERROR)
 
 
+cdef int watch_bit(const Token *word) noexcept nogil:
+    """What a word of ``watch`` asks for, as a bit of Watched; 0 for what never happens here; -1 for no such word."""
+    if token_is(word, b"fetchers", 8):
+        return WATCH_FETCHERS
+    if token_is(word, b"mutations", 9):
+        return WATCH_MUTATIONS
+    if token_is(word, b"evictions", 9):
+        return WATCH_EVICTIONS
+    if token_is(word, b"deletions", 9):
+        return WATCH_DELETIONS
+    if token_is(word, b"connevents", 10):
+        return WATCH_CONNEVENTS
+    if token_is(word, b"sysevents", 9):
+        return WATCH_SYSEVENTS
+    if (
+        token_is(word, b"rawcmds", 7)
+        or token_is(word, b"proxyreqs", 9)
+        or token_is(word, b"proxyevents", 11)
+        or token_is(word, b"proxyuser", 9)
+    ):
+        return 0
+    return -1
+
+
+cdef bint watch_words(const char *line, size_t nline, uint32_t *watched) noexcept nogil:
+    """The bits of Watched that a line of ``watch`` asks for. False when there is a word that it does not know."""
+    cdef Tokens tokens
+    cdef uint32_t i
+    cdef int bit
+    tokenize(line, nline, &tokens)
+    watched[0] = WATCH_FETCHERS if tokens.count == 1 else 0
+    for i in range(1, tokens.count):
+        bit = watch_bit(&tokens.token[i])
+        if bit < 0:
+            return False
+        watched[0] |= <uint32_t>bit
+    return True
+
+
+cdef void parse_watch(Request *request) noexcept nogil:
+    cdef uint32_t watched = 0
+    request.known = watch_words(request.line, request.nline, &watched)
+
+
 cdef void parse_unknown(Request *request) noexcept nogil:
     """No command of ours. A browser, or a request forged through one, is hung up on before it does anything."""
     cdef Tokens tokens
@@ -477,7 +524,9 @@ cdef Command long_command_of(const char *word, size_t n) noexcept nogil:
     if n == 5:
         if memcmp(word, b"touch", 5) == 0:
             return CMD_TOUCH
-        return CMD_ADMIN if memcmp(word, b"stats", 5) == 0 or memcmp(word, b"slabs", 5) == 0 else CMD_REJECT
+        if memcmp(word, b"stats", 5) == 0 or memcmp(word, b"slabs", 5) == 0:
+            return CMD_ADMIN
+        return CMD_WATCH if memcmp(word, b"watch", 5) == 0 else CMD_REJECT
     if n == 6:
         if memcmp(word, b"delete", 6) == 0:
             return CMD_DELETE
@@ -531,6 +580,8 @@ cdef void parse_line(Request *request) noexcept nogil:
         parse_verbosity(request)
     elif request.command == CMD_METADUMP:
         parse_lru_crawler(request)
+    elif request.command == CMD_WATCH:
+        parse_watch(request)
     elif request.command == CMD_REJECT:
         parse_unknown(request)
 

@@ -1,6 +1,7 @@
 """What a worker brings along to run a request: the store as it may use it, the output, and the service's own words."""
 from libc.stdint cimport int64_t, uint32_t
 
+from cachecore_ext.protocol.prefixes cimport Prefixes
 from cachecore_ext.protocol.reply cimport Output
 from cachecore_ext.storage.store cimport Context
 
@@ -14,6 +15,8 @@ cdef struct Service:
     bint flush_enabled      # whether flush_all is allowed; set once
     bint dump_enabled       # whether a client may have all keys listed; set once
     uint32_t verbosity      # atomic
+    bint watch_enabled      # False: nobody may watch; set once
+    Prefixes *prefixes      # set once
 
 cdef struct Session:
     Context context
@@ -26,5 +29,5 @@ cdef enum Outcome:
     BLOCKED   # no room, or no budget, for the rest of a get: the request was shortened to that, in place; run it again
     QUIT      # send what there is, then close
     HANG_UP   # close now
-    ASK       # a command that Python answers
+    ASK       # a command that Python answers, or the logger
     DUMP      # a dump may begin (protocol/dump)

@@ -19,6 +19,8 @@ cdef enum:
 
 cdef struct CrawlClass:
     uint32_t due              # tick of the next crawl
+    uint32_t began            # tick of this one
+    uint32_t since            # seconds between the last one and this
     uint64_t left             # items that this crawl may still look at
     uint64_t seen             # items, this time
     uint64_t reclaimed

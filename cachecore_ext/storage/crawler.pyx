@@ -6,6 +6,7 @@ from cachecore_ext.base.atomics cimport (
     add_u64, and_u64, load_acquire_u32, load_u32, store_u32,
 )
 from cachecore_ext.base.clock cimport monotonic_us
+from cachecore_ext.base.eventlog cimport WATCH_SYSEVENTS, CrawlerRun, event_lru_crawler
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.flush cimport flush_may_concern
 from cachecore_ext.storage.item cimport Item, item_exptime
@@ -32,12 +33,15 @@ cdef void begin(Crawler *crawler, const Context *context) noexcept nogil:
     """Begin a crawl of the classes that are due, or were asked for."""
     cdef uint64_t requested = and_u64(&crawler.requested, 0), tocrawl = load_u32(&crawler.tocrawl)
     cdef CrawlClass *of
-    cdef uint32_t cls
+    cdef uint32_t cls, before
     for cls in range(1, context.store.slabs.nclasses + 1):
         of = &crawler.classes[cls]
         if of.due <= context.now or is_set(requested, cls):
             crawler.crawling |= <uint64_t>1 << cls
+            before = of.began
             memset(of, 0, sizeof(CrawlClass))
+            of.began = context.now
+            of.since = context.now - before if before != 0 else 0
             of.left = tocrawl if tocrawl != 0 else <uint64_t>0 - 1
     crawler.page = 0
     crawler.index = 0
@@ -58,13 +62,33 @@ cdef uint32_t wait_of(CrawlClass *of, int64_t took_us) noexcept nogil:
     return max((slot + 1) * <uint32_t>CRAWL_MIN, <uint32_t>(took_us * SECONDS_PER_CRAWL / 1000000))
 
 
-cdef void finish(Crawler *crawler, const Context *context) noexcept nogil:
+cdef void report(Context *context, uint32_t cls, const CrawlClass *of, int64_t took_us) noexcept nogil:
+    """Tell who watches the system of a class's crawl, in which there was something to see."""
+    cdef CrawlerRun run
+    cdef uint32_t slot, next_run = of.due - context.now
+    if not context.watched & WATCH_SYSEVENTS or of.seen == 0:
+        return
+    memset(&run, 0, sizeof(CrawlerRun))
+    run.cls = cls
+    run.low_mark = of.enough
+    for slot in range(min(next_run / CRAWL_MIN, <uint32_t>CRAWL_SLOTS)):
+        run.next_reclaims += of.soon[slot]
+    run.since_run = of.since
+    run.next_run = next_run
+    run.elapsed = <uint32_t>(took_us / 1000000)
+    run.examined = of.seen
+    run.reclaimed = of.reclaimed
+    event_lru_crawler(context.log, &run)
+
+
+cdef void finish(Crawler *crawler, Context *context) noexcept nogil:
     """The crawl is complete: say when its classes are due again."""
     cdef int64_t took_us = monotonic_us() - crawler.began_us
     cdef uint32_t cls
     for cls in range(1, context.store.slabs.nclasses + 1):
         if is_set(crawler.crawling, cls):
             crawler.classes[cls].due = context.now + wait_of(&crawler.classes[cls], took_us)
+            report(context, cls, &crawler.classes[cls], took_us)
     crawler.crawling = 0
     store_u32(&crawler.running, False)
 

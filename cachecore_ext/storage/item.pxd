@@ -27,6 +27,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from cachecore_ext.base.atomics cimport and_u32, load_u32, or_u32, store_u32
+from cachecore_ext.base.compiler cimport likely
 
 cdef struct Item:
     uint32_t meta
@@ -93,6 +94,17 @@ cdef inline uint32_t item_nbytes(const Item *item) noexcept nogil:
 
 cdef inline uint32_t meta_key_offset(uint32_t meta) noexcept nogil:
     return ITEM_HEADER + ((meta >> 21) & 1) * LARGE_HEADER + ((meta >> 20) & 1) * FLAGS_SIZE
+
+
+cdef inline uint32_t meta_layout(uint32_t nkey, uint32_t flags, uint32_t nbytes, size_t chunk_max) noexcept nogil:
+    """The meta of a new item: the lengths, and which of the optional fields it has. chunk_max: bytes of one chunk."""
+    cdef uint32_t meta = nkey | (ITEM_FLAGS if flags != 0 else 0)
+    if nbytes < LARGE_MIN and likely(meta_key_offset(meta) + nkey + nbytes <= chunk_max):
+        return meta | nbytes << 8
+    meta |= ITEM_LARGE
+    if meta_key_offset(meta) + nkey + <size_t>nbytes > chunk_max:
+        meta |= ITEM_CHAINED
+    return meta
 
 
 cdef inline char *item_key(const Item *item) noexcept nogil:

@@ -6,6 +6,7 @@ class without memory, or a command, wakes it up.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from cachecore_ext.base.counters cimport CounterSet
+from cachecore_ext.base.eventlog cimport EventLog
 from cachecore_ext.storage.balance cimport Balance
 from cachecore_ext.storage.crawler cimport Crawler
 from cachecore_ext.storage.mover cimport Mover
@@ -24,7 +25,7 @@ cdef struct Maintenance:
     Mover mover
     Balance balance
 
-cdef int maintenance_init(Maintenance *maintenance, Store *store, CounterSet *counters,
+cdef int maintenance_init(Maintenance *maintenance, Store *store, CounterSet *counters, EventLog *log,
                           const uint32_t *stop) noexcept nogil
 cdef void maintenance_free(Maintenance *maintenance) noexcept nogil
 cdef void maintenance_wake(Maintenance *maintenance) noexcept nogil

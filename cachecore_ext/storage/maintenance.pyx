@@ -4,6 +4,7 @@ from libc.string cimport memset
 
 from cachecore_ext.base.atomics cimport add_u64, load_acquire_u32
 from cachecore_ext.base.clock cimport clock_now, monotonic_us
+from cachecore_ext.base.eventlog cimport hub_watched
 from cachecore_ext.base.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, POLLIN, close, eventfd, pollfd, ppoll, read, timespec, write,
 )
@@ -24,12 +25,13 @@ cdef enum:
     RECLAIMS = 64           # items that had ended, taken from a class's tails in one round
 
 
-cdef int maintenance_init(Maintenance *maintenance, Store *store, CounterSet *counters,
+cdef int maintenance_init(Maintenance *maintenance, Store *store, CounterSet *counters, EventLog *log,
                           const uint32_t *stop) noexcept nogil:
-    """0, or -1 without descriptors; maintenance_free in either case."""
+    """``log``: NULL where nobody watches. 0, or -1 without descriptors; maintenance_free in either case."""
     memset(maintenance, 0, sizeof(Maintenance))
     maintenance.context.store = store
     maintenance.context.counters = counters
+    maintenance.context.log = log
     maintenance.stop = stop
     maintenance.lru = True
     maintenance.moves = True
@@ -128,6 +130,8 @@ cdef int64_t maintenance_step(Maintenance *maintenance) noexcept nogil:
     cdef Context *context = &maintenance.context
     cdef int64_t rest
     context.now = clock_now(&context.store.clock)
+    if context.log != NULL:
+        context.watched = hub_watched(context.log.hub)
     rest = min(lru_step(maintenance), crawler_step(&maintenance.crawler, context))
     if maintenance.moves:
         rest = min(rest, balance_step(&maintenance.balance, &maintenance.mover, context))

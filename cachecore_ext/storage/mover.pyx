@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from cachecore_ext.base.atomics cimport add_u64, load_acquire_u32, load_u32, store_u32
+from cachecore_ext.base.eventlog cimport WATCH_SYSEVENTS, event_slab_move
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport (
     CHAIN_META, ITEM_CHAINED, ITEM_LARGE, ITEM_UNLINKED, PIECE_HEADER, Item, Piece, item_large, item_meta, item_nkey,
@@ -272,27 +273,30 @@ cdef bint begin(Mover *mover, Slabs *slabs) noexcept nogil:
     return True
 
 
-cdef void end(Mover *mover, MoveResult result) noexcept nogil:
+cdef void end(Mover *mover, Context *context, MoveResult result) noexcept nogil:
+    if context.watched & WATCH_SYSEVENTS:
+        event_slab_move(context.log, load_u32(&mover.source), mover.target, result == MOVE_DONE)
     mover.moving = False
     mover.result = result
     store_u32(&mover.running, False)
     store_u32(&mover.source, 0)
 
 
-cdef int64_t end_round(Mover *mover, Slabs *slabs) noexcept nogil:
+cdef int64_t end_round(Mover *mover, Context *context) noexcept nogil:
     """The page was walked once: move it if that has emptied it, give up if it never will. How long to rest."""
+    cdef Slabs *slabs = &context.store.slabs
     mover.index = 0
     mover.rounds += 1
     if slab_page_free(slabs, mover.page) == slabs.classes[load_u32(&mover.source)].per_page:
         slab_page_move(slabs, mover.page, mover.target)
         add_u64(&mover.moved, 1)
-        end(mover, MOVE_DONE)
+        end(mover, context, MOVE_DONE)
         return 0
     if mover.rounds < ROUNDS_MAX:
         return ROUND_US
     slab_page_stay(slabs, mover.page)
     mover.shunned = mover.page + 1
-    end(mover, MOVE_GIVEN_UP)
+    end(mover, context, MOVE_GIVEN_UP)
     return 0
 
 
@@ -305,11 +309,11 @@ cdef int64_t mover_step(Mover *mover, Context *context) noexcept nogil:
     if load_u32(&mover.source) == 0:
         return MOVER_IDLE_US
     if not mover.moving and not begin(mover, slabs):
-        end(mover, MOVE_GIVEN_UP)
+        end(mover, context, MOVE_GIVEN_UP)
         return MOVER_IDLE_US
     slab = &slabs.classes[load_u32(&mover.source)]
     while mover.index < slab.per_page and looked < STEP_CHUNKS and copied < STEP_BYTES:
         copied += look_at(mover, context, <Item *>page_chunk(slabs, mover.page, slab.size, mover.index))
         mover.index += 1
         looked += 1
-    return end_round(mover, slabs) if mover.index == slab.per_page else 0
+    return end_round(mover, context) if mover.index == slab.per_page else 0

@@ -5,16 +5,23 @@ holds the bucket's lock of the hash that they name (store_lock); such a section 
 
 An item that a reply still sends from its place is held by store_hold_locked and let go by store_release.
 """
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from cachecore_ext.base.atomics cimport add_u64
 from cachecore_ext.base.clock cimport Clock
+from cachecore_ext.base.compiler cimport unlikely
 from cachecore_ext.base.counters cimport CLASS_HITS_TO_HOT, ClassCounter, CounterSet, count_class
+from cachecore_ext.base.eventlog cimport (
+    LOOKUP_FOUND, LOOKUP_NOT_FOUND, WATCH_FETCHERS, EventLog, Lookup, event_eviction, event_item_get,
+)
 from cachecore_ext.base.hashing cimport HashKey, hash_bytes
 from cachecore_ext.storage.flush cimport Flush, flush_suspects
-from cachecore_ext.storage.item cimport Item, Piece, item_cas, item_exptime
+from cachecore_ext.storage.item cimport (
+    ITEM_FETCHED, Item, Piece, item_age, item_cas, item_exptime, item_key, item_meta, item_nbytes, item_nkey,
+    meta_key_offset, meta_layout,
+)
 from cachecore_ext.storage.lru cimport Lru, LruClass, item_segment, lru_fetched, lru_id
-from cachecore_ext.storage.slabs cimport Slabs
+from cachecore_ext.storage.slabs cimport Slabs, slab_class_for
 from cachecore_ext.storage.table cimport (
     Table, TableCursor, TableVisit, table_find_locked, table_lock, table_prefetch_bucket, table_prefetch_item, table_unlock,
 )
@@ -24,6 +31,7 @@ cdef enum StoreStatus:
 
 cdef enum PutMode:
     PUT_SET, PUT_ADD, PUT_REPLACE, PUT_APPEND, PUT_PREPEND
+    STORE_BY_CAS  # no mode of its own: what the log calls a PUT_SET that compares
 
 cdef struct StoreSettings:
     uint64_t memory_limit    # bytes for pages and hash table
@@ -60,6 +68,10 @@ cdef struct Context:
     Store *store
     CounterSet *counters     # this thread's own
     uint32_t now             # the tick, read when the thread woke up
+    uint32_t watched         # bits of base/eventlog's Watched, read when the thread woke up
+    EventLog *log            # this thread's own; nobody looks at it while ``watched`` is 0
+    int fd                   # whose commands are run, for the log
+    uint32_t lost            # a Lookup: why the last look-up that found nothing did not, if not LOOKUP_NOT_FOUND
 
 cdef struct Put:
     # What a storage command asks for.
@@ -188,3 +200,40 @@ cdef inline uint64_t store_next_cas(Store *store) noexcept nogil:
 cdef inline uint32_t store_class(const Store *store, const Item *item) noexcept nogil:
     """The slab class that an item is counted under."""
     return lru_id(&store.slabs, item)
+
+
+cdef inline uint32_t store_class_for(const Store *store, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
+    """The slab class that an item with such a value is counted under."""
+    cdef uint32_t meta = meta_layout(nkey, flags, nbytes, store.slabs.chunk_max)
+    cdef uint32_t cls = slab_class_for(&store.slabs, meta_key_offset(meta) + nkey + <size_t>nbytes)
+    return cls if cls != 0 else store.slabs.nclasses
+
+
+# ---- for those who watch
+
+cdef inline void store_report_lookup_locked(Context *context, const char *key, uint32_t nkey,
+                                            const Item *item) noexcept nogil:
+    """Tell who watches fetchers what a look-up found. To be called after every look-up while they are watched."""
+    cdef Lookup status = LOOKUP_FOUND if item != NULL else <Lookup>context.lost
+    context.lost = LOOKUP_NOT_FOUND
+    event_item_get(
+        context.log, status, key, nkey, store_class(context.store, item) if item != NULL else 0, context.fd,
+        item_nbytes(item) if item != NULL else 0,
+    )
+
+
+cdef inline void store_report_eviction_locked(Context *context, const Item *item) noexcept nogil:
+    """Tell who watches evictions that a living item has to go."""
+    cdef int32_t ttl = <int32_t>(item_exptime(item) - context.now) if item_exptime(item) != 0 else -1
+    event_eviction(
+        context.log, item_meta(item) & ITEM_FETCHED != 0, item_key(item), item_nkey(item), ttl,
+        item_age(item, context.now), store_class(context.store, item), item_nbytes(item),
+    )
+
+
+cdef inline Item *store_look_up_locked(Context *context, uint64_t h, const char *key, uint32_t nkey) noexcept nogil:
+    """store_find_locked for a storage command: nobody but the store tells of it."""
+    cdef Item *item = store_find_locked(context, h, key, nkey)
+    if unlikely(context.watched & WATCH_FETCHERS):
+        store_report_lookup_locked(context, key, nkey, item)
+    return item

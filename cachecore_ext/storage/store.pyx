@@ -6,11 +6,12 @@ from cachecore_ext.base.atomics cimport (
     add_u32, drop_u32, load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32, swap_u32,
 )
 from cachecore_ext.base.clock cimport clock_expiry, clock_init
-from cachecore_ext.base.compiler cimport likely, static_same
+from cachecore_ext.base.compiler cimport likely, static_same, unlikely
 from cachecore_ext.base.counters cimport (
     CAS_MISSES, CLASSES, CLASS_CAS_BADVAL, CLASS_CAS_HITS, CLASS_CMD_SET, GET_EXPIRED, GET_FLUSHED, TOTAL_ITEMS, count,
     count_class,
 )
+from cachecore_ext.base.eventlog cimport LOOKUP_EXPIRED, LOOKUP_FLUSHED, WATCH_EVICTIONS
 from cachecore_ext.base.linux cimport getrandom, write
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
@@ -228,6 +229,8 @@ cdef bint store_try_take_locked(Context *context, LruClass *lists, Item *item, b
     ):
         table_remove_locked(&store.table, h, chunk_ref(&store.slabs, item))
         count_eviction(lists, item, dead, reclaimed, context.now)
+        if unlikely(context.watched & WATCH_EVICTIONS) and not dead:
+            store_report_eviction_locked(context, item)
         lru_unlink_locked(&store.lru, lists, item)
         gone = True
     table_unlock(&store.table, h)
@@ -312,22 +315,11 @@ cdef void *chunk_or_evict(Context *context, uint32_t cls) noexcept nogil:
     return NULL
 
 
-cdef uint32_t layout(const Store *store, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
-    """The meta of a new item: the lengths, and which of the optional fields it has."""
-    cdef uint32_t meta = nkey | (ITEM_FLAGS if flags != 0 else 0)
-    if nbytes < LARGE_MIN and likely(meta_key_offset(meta) + nkey + nbytes <= store.slabs.chunk_max):
-        return meta | nbytes << 8
-    meta |= ITEM_LARGE
-    if meta_key_offset(meta) + nkey + <size_t>nbytes > store.slabs.chunk_max:
-        meta |= ITEM_CHAINED
-    return meta
-
-
 cdef Item *item_begin(Context *context, const char *key, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
     """An unlinked item with its key and flags, and room for the value unless that is to be chained; NULL without the
     memory. exptime, time and cas are still to be set."""
     cdef Store *store = context.store
-    cdef uint32_t meta = layout(store, nkey, flags, nbytes)
+    cdef uint32_t meta = meta_layout(nkey, flags, nbytes, store.slabs.chunk_max)
     cdef uint32_t in_head = 0 if meta & ITEM_CHAINED else nbytes
     cdef size_t head = meta_key_offset(meta) + nkey
     cdef Item *item = <Item *>chunk_or_evict(context, slab_class_for(&store.slabs, head + in_head))
@@ -389,9 +381,7 @@ cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t
 
 cdef void count_set(Context *context, const Put *put, uint32_t nkey, uint32_t nbytes) noexcept nogil:
     """Count a storage command for the class that its value would go to."""
-    cdef uint32_t meta = layout(context.store, nkey, put.flags, nbytes)
-    cdef uint32_t cls = slab_class_for(&context.store.slabs, meta_key_offset(meta) + nkey + <size_t>nbytes)
-    count_class(context.counters, cls if cls != 0 else context.store.slabs.nclasses, CLASS_CMD_SET)
+    count_class(context.counters, store_class_for(context.store, nkey, put.flags, nbytes), CLASS_CMD_SET)
 
 
 cdef bint fits_limit(const Store *store, uint32_t nkey, uint32_t flags, uint64_t nbytes) noexcept nogil:
@@ -410,8 +400,10 @@ cdef Item *store_find_dead_locked(Context *context, uint64_t h, Item *item) noex
     """The far half of store_find_locked: the item itself if it lives after all, else NULL, and it is removed."""
     if item_expired(item, context.now):
         count(context.counters, GET_EXPIRED)
+        context.lost = LOOKUP_EXPIRED
     elif item_flushed(&context.store.flush, item, context.now):
         count(context.counters, GET_FLUSHED)
+        context.lost = LOOKUP_FLUSHED
     else:
         return item
     store_unlink_locked(context, h, item)
@@ -593,6 +585,7 @@ cdef StoreStatus concat_locked(Context *context, Put *put, uint64_t h, Item *old
     else:
         cursor_copy(store, &target, added, nbytes)
         cursor_copy(store, &target, &kept, item_nbytes(old))
+    put.flags = item_flags(old)
     put.exptime = item_exptime(old)
     put.binary = False  # as in memcached, a value that was put together forgets how its key was given
     dress_locked(context, put, item, old, False)
@@ -628,7 +621,7 @@ cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *k
         return TOO_LARGE
     count_set(context, put, nkey, nbytes)
     store_lock(store, h)
-    old = store_find_locked(context, h, key, nkey)
+    old = store_look_up_locked(context, h, key, nkey)
     status = judge_locked(context, put, old, &stale)
     if status == STORED:
         source.at = value
@@ -670,7 +663,7 @@ cdef StoreStatus store_commit(Context *context, Put *put, uint64_t h, Item *item
     cdef Item *old
     count_set(context, put, item_nkey(item), item_nbytes(item))
     store_lock(store, h)
-    old = store_find_locked(context, h, item_key(item), item_nkey(item))
+    old = store_look_up_locked(context, h, item_key(item), item_nkey(item))
     status = judge_locked(context, put, old, &stale)
     if status == STORED and old != NULL and put.mode >= PUT_APPEND:
         cursor_open(store, item, &added)
@@ -693,7 +686,7 @@ cdef void store_drop_failed(Context *context, uint64_t h, const char *key, uint3
     """A value that could not be stored leaves no older one behind."""
     cdef Item *old
     store_lock(context.store, h)
-    old = store_find_locked(context, h, key, nkey)
+    old = store_look_up_locked(context, h, key, nkey)
     if old != NULL:
         store_unlink_locked(context, h, old)
     store_unlock(context.store, h)

@@ -92,6 +92,9 @@ class FakeEngine:
     def run_maintenance(self) -> None:
         self._run("maintenance")
 
+    def run_logger(self) -> None:
+        self._run("logger")
+
     def _run(self, role: str) -> None:
         self.threads[role] = threading.current_thread().name
         self._stopped.wait()

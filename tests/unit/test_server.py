@@ -61,13 +61,12 @@ def test_it_brings_the_engine_its_threads(engine):
     before = own_threads()
     with Server(port=0, threads=3):
         brought = own_threads() - before
-        names = [f"cachecore-{name}" for name in ("acceptor", "admin", "maintenance")]
-        names += [f"cachecore-worker-{i}" for i in range(3)]
-        assert sorted(thread.name for thread in brought) == names
+        names = ["acceptor", "admin", "logger", "maintenance", *(f"worker-{i}" for i in range(3))]
+        assert sorted(thread.name for thread in brought) == [f"cachecore-{name}" for name in names]
         assert all(thread.daemon for thread in brought)
     assert own_threads() == before
     assert engine.calls == ["stop", "close"]
-    assert engine.threads == {name: f"cachecore-{name}" for name in ("acceptor", "maintenance")} | {
+    assert engine.threads == {name: f"cachecore-{name}" for name in ("acceptor", "logger", "maintenance")} | {
         f"worker {i}": f"cachecore-worker-{i}" for i in range(3)
     }
 

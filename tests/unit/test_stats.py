@@ -70,16 +70,6 @@ OWN = {
     "threads": 4,
     "limit_maxbytes": 64 << 20,
     "slab_reassign_last_busy_status": "none",
-    **dict.fromkeys(
-        (
-            "log_worker_dropped",
-            "log_worker_written",
-            "log_watcher_skipped",
-            "log_watcher_sent",
-            "log_watchers",
-        ),
-        0,
-    ),
     **dict.fromkeys(("unexpected_napi_ids", "round_robin_fallback", "hash_is_expanding"), 0),
 }
 
