@@ -130,7 +130,6 @@ class Settings(Extended):
         64,
         whole(1, 1_000_000_000, "The memory limit must be a number of megabytes, at least 1"),
         "megabytes for items and the hash table",
-        stats={"maxbytes": lambda value: value * MEBIBYTE},
     )
     disable_evictions: bool = option(
         "M",
@@ -189,10 +188,7 @@ class Settings(Extended):
         character("No delimiter specified"),
         "what separates a key's prefix from the rest in stats detail; given, these statistics are on from the start",
         shown=":",
-        stats={
-            "stat_key_prefix": lambda value: value or ":",
-            "detail_enabled": lambda value: yes_no(value is not None),
-        },
+        stats={"stat_key_prefix": lambda value: value or ":"},
     )
     threads: int = option(
         "t",
@@ -303,7 +299,7 @@ class Settings(Extended):
         self.check_extended()
 
     def stats(self) -> dict[str, int | str]:
-        """The fields of ``stats settings`` that come from options, by their names there."""
+        """The fields of ``stats settings`` that stay as the options had them, by their names there."""
         return {name: show(getattr(self, row.name)) for row in ROWS for name, show in row.stats.items()}
 
 

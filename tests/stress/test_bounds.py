@@ -181,17 +181,18 @@ def test_clients_that_do_not_read_long_answers_share_the_bound(monkeypatch: pyte
         assert stat(server, "response_obj_oom") > 0
 
 
-def test_long_get_lines_share_a_bound() -> None:
+@pytest.mark.parametrize(("option", "bound"), [(0, BUFFERS), (4, 4 * MB)])
+def test_long_get_lines_share_a_bound(option: int, bound: int) -> None:
     """A line of a megabyte is allowed; sixty unfinished ones at once are not: some are told so and closed."""
     line = b"get " + b"k" * 200 + b" k" * 500_000
     refused = b"SERVER_ERROR out of memory reading request\r\n"
-    with Server(port=0, threads=2) as server, contextlib.ExitStack() as stack:
+    with Server(port=0, threads=2, read_buf_mem_limit=option) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connect(server.address)) for _ in range(60)]
         outcomes = []
         for client in clients:
             with contextlib.suppress(ConnectionError):
                 client.sendall(line)
-            assert stat(server, "read_buf_bytes") <= BUFFERS + 2 * MB
+            assert stat(server, "read_buf_bytes") <= bound + 2 * MB
         for client in clients:
             with contextlib.suppress(ConnectionError):
                 client.sendall(b"\r\n")

@@ -151,6 +151,17 @@ def test_a_second_start(tmp_path):
     assert done.stderr.splitlines()[-1] == f"failed to listen on TCP port {port}: Address already in use"
 
 
+# A client that may end it
+
+
+@pytest.mark.parametrize("request_line", [b"shutdown\r\n", b"shutdown graceful\r\n"])
+def test_a_client_ends_it(tmp_path, request_line):
+    with detached(tmp_path / "pid", "-A", "-p", "-1") as (daemon, said):
+        assert ask(("127.0.0.1", port_of(said[-1])), request_line) == b""
+        daemon.wait()
+    assert list(tmp_path.iterdir()) == []
+
+
 # A service manager
 
 
