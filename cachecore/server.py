@@ -12,7 +12,7 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from . import not_yet, stats
+from . import stats
 from .admin import Admin
 from .errors import EXIT_FAILURE, StartError
 from .listeners import Address, Listener, adopt_listeners, close_listeners, open_listeners
@@ -265,7 +265,7 @@ class Server:
 
     def stats(self) -> dict[str, stats.Value]:
         """The fields of the command ``stats``, numbers as int. Raises RuntimeError unless the server runs."""
-        return stats.general(not_yet.control(self._running()), not_yet.options(self.settings))
+        return stats.general(self._running(), self.settings)
 
     def _running(self) -> Engine:
         if self._engine is None:
@@ -281,7 +281,7 @@ class Server:
         except (MemoryError, OSError, ValueError) as error:
             raise StartError(f"failed to start the engine: {error}", EXIT_FAILURE) from error
         try:
-            admin = Admin(not_yet.control(engine), not_yet.options(self.settings), not_yet.request_shutdown(self))
+            admin = Admin(engine, self.settings, self.request_shutdown)
             self._spawn("admin", partial(_serve_admin, engine, admin))
             for index in range(self.settings.threads):
                 self._spawn(f"worker-{index}", partial(engine.run_worker, index))

@@ -1,22 +1,15 @@
 """The data plane as Python sees it: the one place where Python objects, the GIL and exceptions meet it."""
 
 from collections.abc import Collection, Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+from .figures import ConnectionInfo as ConnectionInfo
 
 class AdminRequest:
     """A command that the data plane leaves to Python (``stats``, ``slabs`` ...); its connection waits."""
 
     token: Final[int]
     line: Final[bytes]  # the command line without its line end, for example b"stats settings"
-
-class ConnectionInfo(NamedTuple):
-    """A connection, or a listening socket, as it was when it was looked at."""
-
-    fd: int
-    addr: str  # of the client; of a listening socket its own: tcp:1.2.3.4:5, tcp6:[::1]:5 or unix:/path
-    listen_addr: str | None  # None for a listening socket
-    state: str  # memcached's name of it
-    secs_since_last_cmd: int  # or since the last bytes of a value that is under way
 
 class Engine:
     """Owns the store, the listeners and the connections; brings no thread of its own.

@@ -4,15 +4,16 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.stdlib cimport posix_memalign
 
-from cachecore_ext.base.atomics cimport (
-    load_acquire_u16, load_u8, load_u32, load_u64, or_u64, store_release_u32, store_u32,
-)
+from cachecore_ext.base.atomics cimport load_u32, load_u64, or_u64, store_release_u32, store_u32
 from cachecore_ext.base.clock cimport CLOCK_START, clock_advance, clock_freeze, clock_now, clock_resume
-from cachecore_ext.base.counters cimport CLASS_COUNTERS, CLASSES, COUNTERS, CounterSet
+from cachecore_ext.base.counters cimport CLASSES, CounterSet
 from cachecore_ext.base.eventlog cimport (
     WATCH_PREFIXES, EventHub, EventLog, event_log_free, event_log_init, hub_watch, hub_watched,
 )
 from cachecore_ext.base.linux cimport close
+from cachecore_ext.figures cimport (
+    class_gauges, class_totals, connections, listening_sockets, maintenance_counters, thread_counters,
+)
 from cachecore_ext.network.acceptor cimport (
     Acceptor, acceptor_add, acceptor_free, acceptor_init, acceptor_run, acceptor_wake,
 )
@@ -30,12 +31,12 @@ from cachecore_ext.protocol.prefixes cimport (
     PrefixEntry, Prefixes, prefixes_copy, prefixes_free, prefixes_open, prefixes_reset,
 )
 from cachecore_ext.protocol.session cimport Service
-from cachecore_ext.storage.lru cimport FACTOR_ONE, TEMP_OFF, LruClass, Segment, lru_age, lru_look
+from cachecore_ext.storage.lru cimport FACTOR_ONE, TEMP_OFF
 from cachecore_ext.storage.maintenance cimport (
     Maintenance, maintenance_free, maintenance_init, maintenance_run, maintenance_wake,
 )
 from cachecore_ext.storage.mover cimport mover_request
-from cachecore_ext.storage.slabs cimport CHUNK_MAX, PAGE_SIZE, SlabClass, slab_look
+from cachecore_ext.storage.slabs cimport CHUNK_MAX, PAGE_SIZE
 from cachecore_ext.storage.store cimport (
     Context, Store, StoreCursor, StoreSettings, store_free, store_init, store_set_limit,
 )
@@ -43,10 +44,8 @@ from cachecore_ext.storage.survey cimport Note, Notes, survey
 from cachecore_ext.storage.table cimport table_bytes, top_bit
 
 import resource
-import socket
-from typing import NamedTuple
 
-from cachecore_ext.base.counters import ClassCounter, Counter
+from cachecore_ext.figures import CLASS_SUM_NAMES, ConnectionInfo
 
 cdef enum:
     CACHE_LINE = 64
@@ -65,32 +64,8 @@ cdef enum:
     SIZE_STEP = 32               # bytes: the steps of ``stats sizes``
     CACHEDUMP_MAX = 2 * 1024 * 1024  # bytes of ``stats cachedump``, its END and a NUL counted
 
-COUNTER_NAMES = [counter.name.lower() for counter in Counter]
-CLASS_COUNTER_NAMES = [counter.name.lower().removeprefix("class_") for counter in ClassCounter]
-# Counted in an LRU class under its lock, and zeroed by reset_counters like the threads' counters.
-LIST_COUNTER_NAMES = (
-    "evicted", "evicted_nonzero", "evicted_unfetched", "evicted_active", "expired_unfetched", "reclaimed", "outofmemory",
-    "lrutail_reflocked", "direct_reclaims", "moves_to_cold", "moves_to_warm", "moves_within_lru", "crawler_reclaimed",
-    "crawler_items_checked",
-)
-# What the classes' counters and gauges add up to, under the same names.
-CLASS_SUM_NAMES = (
-    "get_hits", "delete_hits", "incr_hits", "decr_hits", "cas_hits", "cas_badval", "touch_hits", "cmd_set",
-    "evicted_unfetched", "evicted_active", "expired_unfetched", "reclaimed", "lrutail_reflocked", "direct_reclaims",
-    "moves_to_cold", "moves_to_warm", "moves_within_lru", "crawler_reclaimed", "crawler_items_checked",
-)
-SEGMENT_NAMES = ("hot", "warm", "cold", "temp")
 MOVE_ANSWERS = ("OK", "BUSY", "BADCLASS", "NOSPARE", "SAME")
 BUSY_NAMES = ("none", "in_use", "uploading", "no_memory")
-
-#: What a connection does, in memcached's words; in the order of network/connection's Doing.
-STATE_NAMES = (
-    "conn_new_cmd", "conn_new_cmd", "conn_read", "conn_nread", "conn_swallow", "conn_mwrite", "conn_closing",
-    "conn_parse_cmd", "conn_watch",
-)
-
-assert len(COUNTER_NAMES) == COUNTERS and len(CLASS_COUNTER_NAMES) == CLASS_COUNTERS
-
 
 cdef void *allocate(size_t size) noexcept nogil:
     """Zeroed memory on a cache line's boundary, or NULL."""
@@ -99,36 +74,6 @@ cdef void *allocate(size_t size) noexcept nogil:
         return NULL
     memset(memory, 0, size)
     return memory
-
-
-class ConnectionInfo(NamedTuple):
-    """A connection, or a listening socket, as it was when it was looked at."""
-
-    fd: int
-    addr: str
-    listen_addr: str | None
-    state: str
-    secs_since_last_cmd: int
-
-
-def _shown(address, path):
-    """A socket's address in memcached's notation; ``path`` stands for that of a UNIX socket without a name."""
-    if isinstance(address, tuple):
-        host, port, *rest = address
-        return f"tcp6:[{host}]:{port}" if rest else f"tcp:{host}:{port}"
-    if isinstance(address, bytes):  # of the abstract namespace
-        address = "@" + address[1:].decode("utf-8", "surrogateescape")
-    return f"unix:{address or path}"
-
-
-def _addresses(fd):
-    """Whom a connection is with, and the listening address it came to. OSError: it is gone."""
-    sock = socket.socket(fileno=fd)
-    try:
-        own = sock.getsockname()
-        return _shown(sock.getpeername(), own), _shown(own, "")
-    finally:
-        sock.detach()
 
 
 cdef class AdminRequest:
@@ -501,65 +446,6 @@ cdef class Engine:
 
     # ---- looking in
 
-    cdef dict _thread_counters(self):
-        """The sums of what the threads count."""
-        cdef uint32_t i
-        cdef int counter
-        cdef uint64_t total
-        sums = {}
-        for counter in range(COUNTERS):
-            total = 0
-            for i in range(self.ncounter_sets):
-                total += load_u64(&self.counter_sets[i].counter[counter])
-            sums[COUNTER_NAMES[counter]] = total
-        return sums
-
-    cdef dict _class_totals(self, uint32_t cls):
-        """What is counted for one class since the start, by its threads and in its list."""
-        cdef uint32_t i
-        cdef int counter
-        cdef uint64_t total
-        cdef LruClass seen
-        sums = {}
-        for counter in range(CLASS_COUNTERS):
-            total = 0
-            for i in range(self.ncounter_sets):
-                total += load_u64(&self.counter_sets[i].by_class[cls][counter])
-            sums[CLASS_COUNTER_NAMES[counter]] = total
-        seen = lru_look(&self.store.lru, cls)
-        values = (
-            seen.evicted, seen.evicted_nonzero, seen.evicted_unfetched, seen.evicted_active, seen.expired_unfetched,
-            seen.reclaimed, seen.outofmemory, seen.reflocked, seen.direct_reclaims, seen.moves_to_cold,
-            seen.moves_to_warm, seen.moves_within_lru, seen.crawler_reclaimed, seen.crawler_items_checked,
-        )
-        sums.update(zip(LIST_COUNTER_NAMES, values, strict=True))
-        sums["get_hits"] = sum([sums[f"hits_to_{name}"] for name in SEGMENT_NAMES])
-        return sums
-
-    cdef dict _segment_gauges(self, uint32_t cls):
-        """How things stand in the segments of one class."""
-        cdef LruClass seen = lru_look(&self.store.lru, cls)
-        cdef uint32_t now = clock_now(&self.store.clock)
-        gauges = {"number": 0, "mem_requested": 0, "evicted_time": seen.evicted_time}
-        for i, name in enumerate(SEGMENT_NAMES):
-            gauges[f"number_{name}"] = seen.segment[<int>i].number
-            gauges[f"age_{name}"] = lru_age(&self.store.lru, cls, <Segment>i, now)
-            gauges["number"] += seen.segment[<int>i].number
-            gauges["mem_requested"] += seen.segment[<int>i].bytes
-        gauges["age"] = gauges["age_cold"]
-        return gauges
-
-    cdef dict _class_gauges(self, uint32_t cls):
-        """How things stand in one class."""
-        cdef SlabClass *slab = &self.store.slabs.classes[cls]
-        cdef uint64_t pages = 0, free_chunks = 0
-        slab_look(&self.store.slabs, cls, &pages, &free_chunks)
-        total = pages * slab.per_page
-        return {
-            "chunk_size": slab.size, "chunks_per_page": slab.per_page, "total_pages": pages, "total_chunks": total,
-            "used_chunks": total - free_chunks, "free_chunks": free_chunks,
-        } | self._segment_gauges(cls)
-
     cdef dict _gauges(self):
         """How things stand."""
         cdef Shared *shared = &self.shared
@@ -586,28 +472,14 @@ cdef class Engine:
             "slab_reassign_running": load_u32(&self.maintenance.mover.running),
         }
 
-    cdef dict _maintenance_counters(self):
-        """What the maintenance counts."""
-        mover = &self.maintenance.mover
-        return {
-            "slabs_moved": load_u64(&mover.moved),
-            "slab_reassign_rescues": load_u64(&mover.rescues),
-            "slab_reassign_chunk_rescues": load_u64(&mover.chunk_rescues),
-            "slab_reassign_inline_reclaim": load_u64(&mover.inline_reclaim),
-            "slab_reassign_evictions_nomem": load_u64(&mover.evictions),
-            "slab_reassign_busy_items": load_u64(&mover.busy_items),
-            "slab_reassign_busy_deletes": 0,
-            "slab_reassign_busy_nomem": load_u64(&mover.busy_nomem),
-            "lru_crawler_starts": load_u64(&self.maintenance.crawler.starts),
-            "lru_maintainer_juggles": load_u64(&self.maintenance.juggles),
-            "lru_bumps_dropped": 0,
-        }
-
     cdef _since_reset(self, dict totals, dict before):
         return {name: value - before.get(name, 0) for name, value in totals.items()}
 
     cdef dict _totals(self):
-        return self._thread_counters() | self._maintenance_counters()
+        return thread_counters(self.counter_sets, self.ncounter_sets) | maintenance_counters(&self.maintenance)
+
+    cdef dict _class_totals(self, uint32_t cls):
+        return class_totals(self.store, self.counter_sets, self.ncounter_sets, cls)
 
     def counters(self):
         self._check_open()
@@ -628,7 +500,7 @@ cdef class Engine:
         classes = {}
         for cls in range(1, self.store.slabs.nclasses + 1):
             values = self._since_reset(self._class_totals(cls), self.class_baseline.get(cls, {}))
-            values.update(self._class_gauges(cls))
+            values.update(class_gauges(self.store, cls))
             classes[cls] = values
         return classes
 
@@ -641,29 +513,9 @@ cdef class Engine:
         }
 
     def connections(self):
-        cdef uint32_t fd
-        cdef uint32_t now
-        cdef Descriptor *entry
         self._check_open()
         now = clock_now(&self.store.clock)
-        found = []
-        for i in range(self.acceptor.nlisteners):
-            fd = self.acceptor.listeners[i].fd
-            listening = socket.socket(fileno=fd)
-            address = _shown(listening.getsockname(), "")
-            listening.detach()
-            found.append(ConnectionInfo(fd, address, None, "conn_listening", now - CLOCK_START))
-        for fd in range(load_u32(&self.shared.top_fd) + 1):
-            entry = &self.shared.by_fd[fd]
-            if load_acquire_u16(&entry.owner) == 0:
-                continue
-            state = STATE_NAMES[load_u8(&entry.doing)]
-            idle = max(0, <int64_t>now - load_u32(&entry.active))
-            try:
-                found.append(ConnectionInfo(fd, *_addresses(fd), state, idle))
-            except OSError:
-                pass  # it went away meanwhile
-        return sorted(found)
+        return sorted(listening_sockets(&self.acceptor, now - CLOCK_START) + connections(&self.shared, now))
 
     def reset_counters(self):
         self._check_open()

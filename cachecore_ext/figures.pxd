@@ -1,0 +1,15 @@
+"""The data plane's numbers, as Python sees them: dictionaries by memcached's names."""
+from libc.stdint cimport uint32_t
+
+from cachecore_ext.base.counters cimport CounterSet
+from cachecore_ext.network.acceptor cimport Acceptor
+from cachecore_ext.network.connection cimport Shared
+from cachecore_ext.storage.maintenance cimport Maintenance
+from cachecore_ext.storage.store cimport Store
+
+cdef dict thread_counters(const CounterSet *sets, uint32_t nsets)
+cdef dict class_totals(Store *store, const CounterSet *sets, uint32_t nsets, uint32_t cls)
+cdef dict class_gauges(Store *store, uint32_t cls)
+cdef dict maintenance_counters(const Maintenance *maintenance)
+cdef list listening_sockets(const Acceptor *acceptor, uint32_t age)
+cdef list connections(const Shared *shared, uint32_t now)

@@ -1,0 +1,12 @@
+"""The data plane's numbers, as Python sees them: dictionaries by memcached's names."""
+
+from typing import NamedTuple
+
+class ConnectionInfo(NamedTuple):
+    """A connection, or a listening socket, as it was when it was looked at."""
+
+    fd: int
+    addr: str  # of the client; of a listening socket its own: tcp:1.2.3.4:5, tcp6:[::1]:5 or unix:/path
+    listen_addr: str | None  # None for a listening socket
+    state: str  # memcached's name of it
+    secs_since_last_cmd: int  # or since the last bytes of a value that is under way
