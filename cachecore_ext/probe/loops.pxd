@@ -13,17 +13,29 @@ cdef struct Tally:
     uint64_t hits
     uint64_t misses
     uint64_t torn         # values that are not as any thread wrote them
+    uint64_t foreign      # ... that are whole, but another key's
     uint64_t stored
     uint64_t refused
     uint64_t deleted
     uint64_t longest_ns   # most CPU time of one storing, where it is measured
     uint64_t over_ms      # storings above a millisecond
 
+cdef struct Mix:
+    # What a loop does: so many in a hundred of each, and gets; to keys drawn from ``keys``.
+    uint64_t keys
+    uint32_t sets
+    uint32_t deletes
+    uint32_t others       # touches, sets by cas, appends of nothing, values that come in parts
+    uint32_t smallest     # bytes of a value
+    uint32_t largest
+    uint32_t ttl          # half of the values end within so many seconds; 0: none does
+
 cdef void write_value(char *out, size_t n, uint64_t first) noexcept nogil
 cdef bint value_is_whole(const char *value, size_t n) noexcept nogil
 cdef size_t read_value(const Store *store, const Item *item, char *out) noexcept nogil
 cdef Item *get_locked(Context *context, uint64_t h, const char *key, uint32_t nkey, char *out,
                       size_t *size) noexcept nogil
+cdef uint64_t sealed(uint64_t drawn, uint64_t h) noexcept nogil
 cdef void get_once(Context *context, const char *key, uint32_t nkey, char *room, Tally *tally) noexcept nogil
 cdef void set_once(Context *context, const char *key, uint32_t nkey, char *value, uint32_t n,
                    Tally *tally) noexcept nogil
@@ -32,6 +44,7 @@ cdef StoreStatus delta_once(Context *context, const char *key, uint32_t nkey, bi
 cdef StoreStatus upload(Context *context, Put *put, uint64_t h, const char *key, uint32_t nkey, const char *value,
                         uint32_t n) noexcept nogil
 cdef void delete_once(Context *context, const char *key, uint32_t nkey, Tally *tally) noexcept nogil
+cdef void mixed_once(Context *context, const Mix *mix, uint64_t *state, char *room, Tally *tally) noexcept nogil
 
 
 cdef inline uint64_t cpu_ns() noexcept nogil:

@@ -9,12 +9,12 @@ from cachecore_ext.base.numbers cimport format_u64
 from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
 from cachecore_ext.probe.loops cimport cpu_ns
 from cachecore_ext.storage.item cimport (
-    ITEM_ACTIVE, ITEM_FETCHED, ITEM_HEADER, ITEM_REWRITTEN, ITEM_UNLINKED, Item, item_key, item_mark, item_meta,
-    item_nkey, item_set_exptime, item_set_time, item_size, item_time, item_unmark,
+    ITEM_ACTIVE, ITEM_FETCHED, ITEM_HEADER, ITEM_REWRITTEN, ITEM_UNLINKED, LENGTH_MASK, Item, item_key, item_mark,
+    item_meta, item_nkey, item_set_exptime, item_set_time, item_time, item_unmark,
 )
 from cachecore_ext.storage.lru cimport (
     SEGMENTS, Lru as LruStruct, lru_defer_locked, lru_fetched, lru_init, lru_juggle_locked, lru_link,
-    lru_replace_locked, lru_resize, lru_unlink, lru_victim_locked,
+    lru_replace_locked, lru_rewrite, lru_unlink, lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport (
     CHUNK_MAX, SlabSettings, Slabs as SlabsStruct, chunk_at, chunk_class, chunk_page, chunk_ref, page_class, slab_alloc,
@@ -408,10 +408,7 @@ cdef class Lru:
 
     def resize(self, uint32_t ref, uint32_t nbytes):
         """The item's value has another length from here on; the class stays."""
-        cdef Item *item = self.item(ref)
-        cdef size_t old_size = item_size(item)
-        item.meta = (item.meta & ~<uint32_t>(0xFFF << 8)) | nbytes << 8
-        lru_resize(&self.lru, item, old_size, item_size(item))
+        lru_rewrite(&self.lru, self.item(ref), ~<uint32_t>LENGTH_MASK, nbytes << 8)
 
     def victim(self, uint32_t cls):
         """Who should leave next, or None; it stays."""

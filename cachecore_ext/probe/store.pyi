@@ -61,8 +61,10 @@ class Store:
         keys: int,
         sets: int = 10,
         deletes: int = 0,
+        others: int = 0,
         smallest: int = 100,
         largest: int = 100,
+        ttl: int = 0,
     ) -> dict[str, int]: ...
     def fill(self, first: int, number: int, size: int = 32, *, measure: bool = False) -> dict[str, int]: ...
     def run_incr(self, key: bytes, times: int) -> int: ...

@@ -7,14 +7,15 @@ import itertools
 
 from cachecore_ext.base.counters import Counter
 
+from cachecore_ext.base.atomics cimport store_u32
 from cachecore_ext.base.clock cimport clock_advance, clock_expiry, clock_freeze, clock_now
 from cachecore_ext.base.counters cimport COUNTERS, CounterSet
 from cachecore_ext.base.hashing cimport HashKey, hash_bytes
 from cachecore_ext.base.numbers cimport format_u64, parse_u64
 from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
 from cachecore_ext.probe.loops cimport (
-    Tally, cpu_ns, delete_once, delta_once, get_locked, get_once, next_random, read_value, set_once, upload,
-    write_value,
+    Mix, Tally, cpu_ns, delete_once, delta_once, get_locked, mixed_once, read_value, sealed, set_once,
+    upload, write_value,
 )
 from cachecore_ext.storage.item cimport (
     ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_LARGE, ITEM_REWRITTEN,
@@ -375,9 +376,9 @@ cdef class Store:
     def tune(self, *, temporary_ttl=None, segmented=None):
         """Change the LRU's tuning."""
         if temporary_ttl is not None:
-            self.store.lru.tuning.temporary_ttl = temporary_ttl
+            store_u32(&self.store.lru.tuning.temporary_ttl, temporary_ttl)
         if segmented is not None:
-            self.store.lru.tuning.segmented = segmented
+            store_u32(&self.store.lru.tuning.segmented, segmented)
 
     def maintain(self, uint64_t steps=1):
         """So many steps of the maintenance, at once, whatever it says about resting."""
@@ -390,6 +391,9 @@ cdef class Store:
             for i in range(steps):
                 self.maintenance.next_lru_us = 0
                 self.maintenance.balance.next_us = 0
+                self.maintenance.balance.vain_us = 0
+                self.maintenance.crawler.next_us = 0
+                self.maintenance.mover.next_us = 0
                 maintenance_step(&self.maintenance)
 
     def reassign(self, int64_t source, int64_t target):
@@ -407,73 +411,70 @@ cdef class Store:
 
     def automove(self, uint32_t mode):
         """The automover's mode; 0 to keep it out of a test of the mover."""
-        self.maintenance.balance.mode = mode
-        self.store.always_wanting = mode == 2
+        store_u32(&self.maintenance.balance.mode, mode)
+        store_u32(&self.store.always_wanting, mode == 2)
 
     # ---- loops, for threads of the caller's
 
     def run_mixed(self, uint64_t operations, *, uint64_t seed, uint64_t keys, uint32_t sets=10, uint32_t deletes=0,
-                  uint32_t smallest=100, uint32_t largest=100):
-        """Gets, and ``sets`` and ``deletes`` in a hundred, of keys drawn from ``keys``; every value got is verified."""
+                  uint32_t others=0, uint32_t smallest=100, uint32_t largest=100, uint32_t ttl=0):
+        """Gets, and so many in a hundred of the others (see Mix), of keys drawn from ``keys``; every value got is
+        verified: that it is whole, and that it is the key's."""
         cdef Context context
         cdef CounterSet *counters = <CounterSet *>calloc(1, sizeof(CounterSet))
         cdef char *room = <char *>calloc(1, VALUE_ROOM)
         cdef Tally tally
-        cdef char key[32]
-        cdef uint64_t i, drawn, state = seed
-        cdef uint32_t nkey, size, what
+        cdef Mix mix
+        cdef uint64_t i, state = seed
         if counters == NULL or room == NULL or smallest < 8 or not smallest <= largest <= VALUE_ROOM:
             free(counters)
             free(room)
             raise ValueError("sizes")
         memset(&tally, 0, sizeof(Tally))
-        memcpy(key, b"key", 3)
+        mix.keys, mix.sets, mix.deletes, mix.others = keys, sets, deletes, others
+        mix.smallest, mix.largest, mix.ttl = smallest, largest, ttl
         self.begin(&context, counters)
         with nogil:
             for i in range(operations):
                 if i % CHECK_CLOCK == 0:
                     context.now = clock_now(&self.store.clock)
-                nkey = 3 + format_u64(key + 3, next_random(&state) % keys)
-                drawn = next_random(&state)
-                what = <uint32_t>(drawn % 100)
-                if what < sets:
-                    size = smallest + <uint32_t>((drawn >> 32) % (largest - smallest + 1))
-                    write_value(room, size, drawn)
-                    set_once(&context, key, nkey, room, size, &tally)
-                elif what < sets + deletes:
-                    delete_once(&context, key, nkey, &tally)
-                else:
-                    get_once(&context, key, nkey, room, &tally)
+                mixed_once(&context, &mix, &state, room, &tally)
         self.end(counters)
         free(counters)
         free(room)
         return <dict>tally
 
     def fill(self, uint64_t first, uint64_t number, uint32_t size=32, *, bint measure=False):
-        """Set the keys ``key<n>``, one after the other; ``measure`` the most CPU time that one takes."""
+        """Set the keys ``key<n>``, one after the other, to values that say whose they are, from 8 bytes on; ``measure``
+        the most CPU time that one takes."""
         cdef Context context
         cdef CounterSet *counters = <CounterSet *>calloc(1, sizeof(CounterSet))
         cdef Tally tally
         cdef char key[32]
-        cdef bytes value = bytes(size)
-        cdef char *v = value
+        cdef char *value = <char *>calloc(1, size + 1)
         cdef uint64_t i, begin = 0, taken
-        if counters == NULL:
+        cdef uint32_t nkey
+        if counters == NULL or value == NULL:
+            free(counters)
+            free(value)
             raise MemoryError
         memset(&tally, 0, sizeof(Tally))
         memcpy(key, b"key", 3)
         self.begin(&context, counters)
         with nogil:
             for i in range(first, first + number):
+                nkey = 3 + format_u64(key + 3, i)
+                write_value(value, size, sealed(i, store_hash(self.store, key, nkey)))
                 if measure:
                     begin = cpu_ns()
-                set_once(&context, key, 3 + format_u64(key + 3, i), v, size, &tally)
+                set_once(&context, key, nkey, value, size, &tally)
                 if measure:
                     taken = cpu_ns() - begin
                     tally.longest_ns = max(tally.longest_ns, taken)
                     tally.over_ms += taken > 1000000
         self.end(counters)
         free(counters)
+        free(value)
         return <dict>tally
 
     def run_incr(self, bytes key, uint64_t times):

@@ -36,6 +36,7 @@ cdef struct Balance:
     uint32_t window
     # The maintenance's own:
     int64_t next_us          # the next look
+    int64_t vain_us          # ... for a class that wants a page: not at once, if the last look found none to give
     BalanceClass classes[CLASSES]
 
 cdef void balance_init(Balance *balance) noexcept nogil

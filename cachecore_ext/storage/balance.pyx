@@ -63,12 +63,12 @@ cdef uint32_t youngest(const Balance *balance, uint32_t nclasses) noexcept nogil
     return found
 
 
-cdef uint32_t giver(const Balance *balance, uint32_t nclasses, uint32_t taker, double least_age) noexcept nogil:
+cdef uint32_t giver(const Balance *balance, const Store *store, uint32_t taker, double least_age) noexcept nogil:
     """The class that can best do without a page: one that has had a page's worth of free chunks for a while, else the
-    one with the oldest tail, if that is older than ``least_age``. 0 when there is none."""
+    one with the oldest tail, if that is older than ``least_age`` and items may be evicted. 0 when there is none."""
     cdef uint32_t cls, spare = 0, oldest = 0
     cdef const BalanceClass *of
-    for cls in range(1, nclasses + 1):
+    for cls in range(1, store.slabs.nclasses + 1):
         of = &balance.classes[cls]
         if cls == taker or of.pages < KEEP_PAGES:
             continue
@@ -76,7 +76,7 @@ cdef uint32_t giver(const Balance *balance, uint32_t nclasses, uint32_t taker, d
             spare == 0 or of.spare > balance.classes[spare].spare
         ):
             spare = cls
-        if of.pages > KEEP_PAGES and of.known and of.age > least_age and (
+        if store.evictions and of.pages > KEEP_PAGES and of.known and of.age > least_age and (
             oldest == 0 or of.age > balance.classes[oldest].age
         ):
             oldest = cls
@@ -95,19 +95,19 @@ cdef void ask(Balance *balance, Mover *mover, Store *store, uint32_t source, uin
 
 cdef void decide(Balance *balance, Mover *mover, Store *store) noexcept nogil:
     """At most one move."""
-    cdef uint32_t nclasses = store.slabs.nclasses, mode = load_u32(&balance.mode)
+    cdef uint32_t mode = load_u32(&balance.mode)
     cdef uint32_t wanting = load_u32(&store.wanting), taker
     cdef double ratio = load_u32(&balance.ratio) / <double>RATIO_ONE
     if wanting != 0:
         store_u32(&store.wanting, 0)
     if mode != 0 and wanting != 0:
-        ask(balance, mover, store, giver(balance, nclasses, wanting, -1), wanting)
+        ask(balance, mover, store, giver(balance, store, wanting, -1), wanting)
     elif load_u64(&store.slabs.charged) > load_u64(&store.slabs.limit):
-        ask(balance, mover, store, giver(balance, nclasses, 0, -1), 0)
+        ask(balance, mover, store, giver(balance, store, 0, -1), 0)
     elif mode != 0:
-        taker = youngest(balance, nclasses)
+        taker = youngest(balance, store.slabs.nclasses)
         if taker != 0:
-            ask(balance, mover, store, giver(balance, nclasses, taker, balance.classes[taker].age / ratio), taker)
+            ask(balance, mover, store, giver(balance, store, taker, balance.classes[taker].age / ratio), taker)
 
 
 cdef bint any_evicts(const Balance *balance, uint32_t nclasses) noexcept nogil:
@@ -122,14 +122,17 @@ cdef int64_t balance_step(Balance *balance, Mover *mover, Context *context) noex
     """Look, if it is time to, and ask the mover for what should be moved; how long to rest, in microseconds."""
     cdef Store *store = context.store
     cdef uint32_t cls
-    cdef int64_t now = monotonic_us()
+    cdef int64_t now = monotonic_us(), next_us
     if load_u32(&mover.source) != 0:
         return LOOK_US
-    if now < balance.next_us and load_u32(&store.wanting) == 0:
-        return balance.next_us - now
+    next_us = balance.next_us if load_u32(&store.wanting) == 0 else balance.vain_us
+    if now < next_us:
+        return next_us - now
     for cls in range(1, store.slabs.nclasses + 1):
         look_at(balance, store, cls)
     decide(balance, mover, store)
-    now += LOOK_US if any_evicts(balance, store.slabs.nclasses) else LOOK_IDLE_US
-    balance.next_us = now
-    return 0 if load_u32(&mover.source) != 0 else LOOK_US
+    balance.next_us = now + (LOOK_US if any_evicts(balance, store.slabs.nclasses) else LOOK_IDLE_US)
+    if load_u32(&mover.source) != 0:
+        return 0
+    balance.vain_us = now + LOOK_US
+    return balance.next_us - now

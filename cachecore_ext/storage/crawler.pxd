@@ -42,6 +42,7 @@ cdef struct Crawler:
     uint32_t page             # the next to look at
     uint32_t index            # the chunk in it
     int64_t began_us
+    int64_t next_us           # the next step, while it crawls
     CrawlClass classes[CLASSES]
 
 cdef void crawler_init(Crawler *crawler) noexcept nogil

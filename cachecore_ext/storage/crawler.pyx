@@ -56,7 +56,7 @@ cdef uint32_t wait_of(CrawlClass *of, int64_t took_us) noexcept nogil:
     cdef uint64_t ended = 0
     cdef uint32_t slot = 0
     of.enough = of.ending / 100 + 1
-    while slot < <uint32_t>CRAWL_SLOTS and ended + of.soon[slot] < of.enough:
+    while slot < <uint32_t>CRAWL_SLOTS - 1 and ended + of.soon[slot] < of.enough:
         ended += of.soon[slot]
         slot += 1
     return max((slot + 1) * <uint32_t>CRAWL_MIN, <uint32_t>(took_us * SECONDS_PER_CRAWL / 1000000))
@@ -143,7 +143,7 @@ cdef uint64_t crawl_page(Crawler *crawler, Context *context, uint64_t limit) noe
         crawler.index += 1
     count_checked(context, cls, of.seen - seen)
     limit = crawler.index - first
-    if ended or crawler.index == slab.per_page:
+    if ended or crawler.index >= slab.per_page:  # beyond it when the page has become another class's meanwhile
         crawler.page += 1
         crawler.index = 0
     return limit
@@ -152,10 +152,13 @@ cdef uint64_t crawl_page(Crawler *crawler, Context *context, uint64_t limit) noe
 cdef int64_t crawler_step(Crawler *crawler, Context *context) noexcept nogil:
     """Look at the next CRAWL_STEP chunks, if a class is due; how long to rest, in microseconds."""
     cdef uint64_t looked = 0
+    cdef int64_t now = monotonic_us()
     if not load_u32(&crawler.enabled):
         crawler.crawling = 0
         store_u32(&crawler.running, False)
         return CRAWL_IDLE_US
+    if crawler.crawling and now < crawler.next_us:
+        return crawler.next_us - now
     if not crawler.crawling:
         begin(crawler, context)
     while crawler.crawling and looked < CRAWL_STEP:
@@ -163,4 +166,7 @@ cdef int64_t crawler_step(Crawler *crawler, Context *context) noexcept nogil:
             finish(crawler, context)
         else:
             looked += crawl_page(crawler, context, CRAWL_STEP - looked)
-    return load_u32(&crawler.sleep_us) if crawler.crawling else CRAWL_IDLE_US
+    if not crawler.crawling:
+        return CRAWL_IDLE_US
+    crawler.next_us = monotonic_us() + load_u32(&crawler.sleep_us)
+    return load_u32(&crawler.sleep_us)

@@ -6,7 +6,7 @@ takes away, at its tick, everything that was not stored or used after it; there 
 """
 from libc.stdint cimport uint32_t, uint64_t
 
-from cachecore_ext.base.atomics cimport load_u32, load_u64
+from cachecore_ext.base.atomics cimport load_acquire_u32, load_u64
 from cachecore_ext.base.lock cimport Lock
 from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_meta, item_time
 
@@ -30,7 +30,7 @@ cdef void flush_at(Flush *flush, uint32_t tick, uint32_t now) noexcept nogil
 cdef inline bint flush_suspects(const Flush *flush, const Item *item) noexcept nogil:
     """Whether an item may have been flushed: false for nearly all, at the price of two comparisons."""
     return (
-        item_cas(item) <= load_u64(&flush.cas)
-        or item_time(item) <= load_u32(&flush.horizon)
+        item_time(item) <= load_acquire_u32(&flush.horizon)  # before cas: see item_flushed
+        or item_cas(item) <= load_u64(&flush.cas)
         or item_meta(item) & ITEM_EXPLICIT != 0
     )

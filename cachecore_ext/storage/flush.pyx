@@ -1,20 +1,21 @@
 """Flushing, and telling what was flushed."""
 from libc.stdint cimport uint32_t, uint64_t
 
-from cachecore_ext.base.atomics cimport load_u32, load_u64, store_release_u32, store_release_u64, store_u32
+from cachecore_ext.base.atomics cimport load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_meta, item_time
 
 
 cdef bint item_flushed(const Flush *flush, const Item *item, uint32_t now) noexcept nogil:
     """Whether a flush has made the item go."""
-    cdef uint32_t pending = load_u32(&flush.pending)
+    # In the opposite order of their writing: who sees that a flush was superseded also sees what superseded it.
+    cdef uint32_t pending = load_acquire_u32(&flush.pending), fired = load_acquire_u32(&flush.fired)
     if item_meta(item) & ITEM_EXPLICIT:
         if item_time(item) <= load_u32(&flush.explicit_gone):
             return True
     elif item_cas(item) <= load_u64(&flush.cas):
         return True
-    return item_time(item) <= load_u32(&flush.fired) or (
+    return item_time(item) <= fired or (
         pending != 0 and pending <= now and item_time(item) <= pending
     )
 
@@ -33,11 +34,11 @@ cdef void flush_now(Flush *flush, uint64_t last_cas, uint32_t now) noexcept nogi
     # First what makes everything go, then what had made some of it go: nothing comes back in between.
     store_u32(&flush.explicit_gone, max(now, flush.explicit_stamp))
     store_u32(&flush.explicit_stamp, flush.explicit_gone + 1)
-    store_release_u64(&flush.cas, last_cas)
+    store_release_u64(&flush.cas, max(flush.cas, last_cas))  # last_cas was read before the lock was taken
     store_release_u32(&flush.pending, 0)
     store_release_u32(&flush.fired, 0)
     store_u32(&flush.shown, now)
-    store_u32(&flush.horizon, 0)
+    store_release_u32(&flush.horizon, 0)
     lock_release(&flush.lock)
 
 
@@ -46,7 +47,7 @@ cdef void flush_at(Flush *flush, uint32_t tick, uint32_t now) noexcept nogil:
     lock_acquire(&flush.lock)
     if flush.pending != 0 and flush.pending <= now:
         store_u32(&flush.fired, flush.pending)
-    store_u32(&flush.pending, tick)
+    store_release_u32(&flush.pending, tick)
     store_u32(&flush.shown, tick)
-    store_u32(&flush.horizon, max(flush.fired, flush.pending))
+    store_release_u32(&flush.horizon, max(flush.fired, flush.pending))
     lock_release(&flush.lock)

@@ -16,12 +16,13 @@
 the item has one or not: an item that a touch makes longer may need a chunk of another class, and a touch of all items
 of a full cache would evict most of them.
 
-Who protects what. Between its allocation and its linking an item belongs to the thread that asked for it. Once linked:
-the bucket's lock guards the value, cas, flags and exptime; the lock of its LRU class guards next, prev and the segment;
-meta changes by atomic operations, as the eviction looks at its marks under the class's lock alone; key, key length,
-ITEM_LARGE and ITEM_CHAINED never change. Who walks a page (the crawler, the mover) looks at chunks that anybody may be
-writing: meta and prev are read and written atomically, and what they promise holds once the class's lock is held. refs counts who may still read the value: the table, and every reply under way. A small item
-has no count: its value is copied under the bucket's lock.
+Who protects what. Between its allocation and its linking an item belongs to the thread that asked for it. Once
+linked: the bucket's lock guards the value, cas, flags and exptime; the lock of its LRU class guards next, prev and
+the segment; meta changes by atomic operations, as the eviction looks at its marks under the class's lock alone; key,
+key length, ITEM_LARGE and ITEM_CHAINED never change; a small item's length changes with both locks held. Who walks a
+page (the crawler, the mover) looks at chunks that anybody may be writing: meta and prev are read and written
+atomically, and what they promise holds once the class's lock is held. refs counts who may still read the value: the
+table, and every reply under way. A small item has no count: its value is copied under the bucket's lock.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -57,6 +58,7 @@ cdef enum:
     # From this length on a value is sent from where it lies, under a reference; below, it is cheaper to copy it.
     LARGE_MIN = 4096
 
+    LENGTH_MASK = 0xFFF << 8
     ITEM_FLAGS = 1 << 20      # client flags are stored
     ITEM_LARGE = 1 << 21      # has an ItemLarge
     ITEM_CHAINED = 1 << 22    # the value lies in pieces

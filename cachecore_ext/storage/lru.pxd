@@ -84,7 +84,7 @@ cdef struct Lru:
 cdef void lru_init(Lru *lru, Slabs *slabs) noexcept nogil
 cdef void lru_link(Lru *lru, Item *item) noexcept nogil
 cdef void lru_unlink(Lru *lru, Item *item) noexcept nogil
-cdef void lru_resize(Lru *lru, Item *item, size_t old_size, size_t new_size) noexcept nogil
+cdef void lru_rewrite(Lru *lru, Item *item, uint32_t kept, uint32_t meta) noexcept nogil
 cdef void lru_replace_locked(Lru *lru, LruClass *lists, Item *old, Item *item) noexcept nogil
 cdef void lru_unlink_locked(Lru *lru, LruClass *lists, Item *item) noexcept nogil
 cdef void lru_defer_locked(Lru *lru, LruClass *lists, Item *item) noexcept nogil

@@ -4,7 +4,8 @@ The page gives out no chunk any more (slab_page_leave). Then it is walked, chunk
 that lives is copied to another chunk of its class, for which the class's least useful items give way if there is no free
 one; an item that has ended is removed; what is in use at the moment, by a reply or an upload, is left for the next time
 round. Items keep their place in the LRU, their cas and all else; a client notices nothing. If the page does not become
-empty, because somebody holds on to a chunk of it, the move is given up.
+empty, because somebody holds on to a chunk of it, the move is given up; without evictions also when a walk has found no
+chunk to copy an item to.
 
 One move at a time, done by the maintenance in bounded steps; others may ask for one (mover_request).
 """
@@ -33,7 +34,9 @@ cdef struct Mover:
     uint32_t page
     uint32_t index            # the next chunk to look at
     uint32_t rounds           # how often the page was walked
-    uint32_t shunned          # the page whose move was given up last, + 1: not the first choice
+    int64_t next_us           # the next walk
+    bint starved              # without evictions, there was no chunk to copy to in this walk
+    uint32_t shunned          # the page whose move was given up last, + 1: another one is tried next
     MoveResult result         # of the last move, for who asks
     # For others to look at, atomic:
     uint32_t running

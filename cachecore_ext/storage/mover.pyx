@@ -2,7 +2,8 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from cachecore_ext.base.atomics cimport add_u64, load_acquire_u32, load_u32, store_u32
+from cachecore_ext.base.atomics cimport add_u64, load_acquire_u32, load_u32, store_release_u32, store_u32
+from cachecore_ext.base.clock cimport monotonic_us
 from cachecore_ext.base.eventlog cimport WATCH_SYSEVENTS, event_slab_move
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport (
@@ -62,13 +63,13 @@ cdef MoveAnswer mover_request(Mover *mover, Slabs *slabs, int64_t source, int64_
     if source == 0:
         return MOVE_OK if slab_grant(slabs, <uint32_t>target) else MOVE_NOSPARE
     lock_acquire(&mover.lock)
-    if load_u32(&mover.source) != 0:
+    if load_acquire_u32(&mover.source) != 0:
         answer = MOVE_BUSY
     elif not has_spare_page(slabs, <uint32_t>source):
         answer = MOVE_NOSPARE
     else:
         mover.target = <uint32_t>target
-        store_u32(&mover.source, <uint32_t>source)
+        store_release_u32(&mover.source, <uint32_t>source)
     lock_release(&mover.lock)
     return answer
 
@@ -149,7 +150,8 @@ cdef bint take(Mover *mover, Context *context, LruClass *lists, Item *item, bint
 
 cdef size_t give_way(Mover *mover, Context *context, LruClass *lists, Item *item) noexcept nogil:
     """There is no other chunk: the item is evicted, where that may be."""
-    if not context.store.evictions or not take(mover, context, lists, item, False):
+    mover.starved = not context.store.evictions
+    if mover.starved or not take(mover, context, lists, item, False):
         add_u64(&mover.busy_nomem, 1)
         busy(mover, BUSY_NO_MEMORY)
     return 0
@@ -176,7 +178,7 @@ cdef size_t rescue_item(Mover *mover, Context *context, Item *item) noexcept nog
         busy(mover, BUSY_IN_USE)
         return 0
     # Before any lock is taken. It may be this very item that gives way; then the bucket cannot be locked below.
-    copy = <Item *>room_for(mover, context, cls, cls)
+    copy = NULL if mover.starved else <Item *>room_for(mover, context, cls, cls)
     if copy == NULL:
         return give_way(mover, context, lists, item)
     if lock_item(store, lists, item, &h):
@@ -212,7 +214,7 @@ cdef size_t rescue_piece(Mover *mover, Context *context, Piece *piece) noexcept 
     if is_busy(owner):
         busy(mover, BUSY_UPLOADING)
         return 0
-    copy = <Piece *>room_for(mover, context, chunk_class(&store.slabs, piece), id)
+    copy = NULL if mover.starved else <Piece *>room_for(mover, context, chunk_class(&store.slabs, piece), id)
     if copy == NULL:
         return give_way(mover, context, lists, owner)
     # The owner is found by the piece's word alone: whether it is one, and this one's, is seen under the locks.
@@ -245,17 +247,15 @@ cdef size_t look_at(Mover *mover, Context *context, Item *chunk) noexcept nogil:
 # ---- a move
 
 cdef uint32_t emptiest(Slabs *slabs, uint32_t cls, uint32_t shunned) noexcept nogil:
-    """The class's page with the fewest chunks in use. It has pages."""
+    """The class's page with the fewest chunks in use. It has two at least."""
     cdef uint32_t page, found = 0, free_now, most = 0
-    cdef bint any_found = False
     for page in range(load_u32(&slabs.pages)):
-        if page_class(slabs, page) != cls:
+        if page_class(slabs, page) != cls or page + 1 == shunned:
             continue
         free_now = slab_page_free(slabs, page)
-        if not any_found or (free_now >= most and page + 1 != shunned):
+        if free_now >= most:
             found = page
             most = free_now
-            any_found = True
     return found
 
 
@@ -267,6 +267,8 @@ cdef bint begin(Mover *mover, Slabs *slabs) noexcept nogil:
     mover.page = emptiest(slabs, source, mover.shunned)
     mover.index = 0
     mover.rounds = 0
+    mover.next_us = 0
+    mover.starved = False
     mover.moving = True
     store_u32(&mover.running, True)
     slab_page_leave(slabs, mover.page)
@@ -279,7 +281,7 @@ cdef void end(Mover *mover, Context *context, MoveResult result) noexcept nogil:
     mover.moving = False
     mover.result = result
     store_u32(&mover.running, False)
-    store_u32(&mover.source, 0)
+    store_release_u32(&mover.source, 0)
 
 
 cdef int64_t end_round(Mover *mover, Context *context) noexcept nogil:
@@ -292,7 +294,8 @@ cdef int64_t end_round(Mover *mover, Context *context) noexcept nogil:
         add_u64(&mover.moved, 1)
         end(mover, context, MOVE_DONE)
         return 0
-    if mover.rounds < ROUNDS_MAX:
+    if mover.rounds < ROUNDS_MAX and not mover.starved:
+        mover.next_us = monotonic_us() + ROUND_US
         return ROUND_US
     slab_page_stay(slabs, mover.page)
     mover.shunned = mover.page + 1
@@ -306,8 +309,11 @@ cdef int64_t mover_step(Mover *mover, Context *context) noexcept nogil:
     cdef SlabClass *slab
     cdef size_t copied = 0
     cdef uint32_t looked = 0
-    if load_u32(&mover.source) == 0:
+    cdef int64_t now = monotonic_us()
+    if load_acquire_u32(&mover.source) == 0:
         return MOVER_IDLE_US
+    if mover.moving and now < mover.next_us:
+        return mover.next_us - now
     if not mover.moving and not begin(mover, slabs):
         end(mover, context, MOVE_GIVEN_UP)
         return MOVER_IDLE_US

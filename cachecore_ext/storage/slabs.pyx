@@ -348,6 +348,14 @@ cdef uint32_t slab_page_free(Slabs *slabs, uint32_t page) noexcept nogil:
     return chunks
 
 
+cdef void empty_page(Slabs *slabs, uint32_t page) noexcept nogil:
+    """Let nobody's page take no memory, and be all zero: on that who walks pages relies. Where memory is locked, the
+    kernel does not take it back."""
+    cdef void *first = page_chunk(slabs, page, 0, 0)
+    if madvise(first, PAGE_SIZE, MADV_DONTNEED) != 0:
+        memset(first, 0, PAGE_SIZE)
+
+
 cdef void slab_page_move(Slabs *slabs, uint32_t page, uint32_t cls) noexcept nogil:
     """Make a leaving page that is empty the class's, or the pool's (0)."""
     cdef uint32_t old = page_class(slabs, page)
@@ -357,7 +365,7 @@ cdef void slab_page_move(Slabs *slabs, uint32_t page, uint32_t cls) noexcept nog
     slab.free_count -= slab.per_page
     store_u8(&slabs.page_class[page], 0)
     lock_release(&slab.lock)
-    madvise(page_chunk(slabs, page, 0, 0), PAGE_SIZE, MADV_DONTNEED)  # no memory until its next use, and all zero then
+    empty_page(slabs, page)
     if cls != 0:
         lock_acquire(&slabs.classes[cls].lock)
     lock_acquire(&slabs.page_lock)

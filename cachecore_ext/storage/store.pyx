@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from cachecore_ext.base.atomics cimport (
-    add_u32, drop_u32, load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32, swap_u32,
+    add_u32, drop_u32, load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32,
 )
 from cachecore_ext.base.clock cimport clock_expiry, clock_init
 from cachecore_ext.base.compiler cimport likely, static_same, unlikely
@@ -19,13 +19,13 @@ from cachecore_ext.storage.flush cimport flush_at, flush_now, item_flushed
 from cachecore_ext.storage.item cimport (
     CHAIN_META, FLAGS_SIZE, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS,
     ITEM_HEADER, ITEM_LARGE, ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, ITEM_UNLINKED, LARGE_HEADER, LARGE_MIN,
-    PIECE_HEADER, SEGMENT_MASK, Item, ItemLarge, Piece, item_accessed, item_age, item_cas, item_exptime, item_flags,
+    PIECE_HEADER, Item, ItemLarge, Piece, item_accessed, item_age, item_cas, item_exptime, item_flags,
     item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey, item_set_cas, item_set_exptime,
     item_set_flags, item_set_time, item_size, item_time, item_unmark, item_value, meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport (
     SEGMENTS, TEMP, Segment, item_segment, lru_before_locked, lru_defer_locked, lru_has_temporary,
-    lru_init, lru_is_temporary, lru_link, lru_resize, lru_unlink, lru_unlink_locked, lru_victim_locked,
+    lru_init, lru_is_temporary, lru_link, lru_rewrite, lru_unlink, lru_unlink_locked, lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport (
     PAGE_SIZE, SlabSettings, chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free, slabs_free, slabs_init,
@@ -205,7 +205,7 @@ cdef bint store_try_lock_linked(Store *store, LruClass *lists, const Item *item,
     it only tries. With the lock the item stays where it is, and what it is.
     """
     if (
-        item_nkey(item) == 0
+        load_acquire_u32(&item.meta) & 0xFF == 0  # item_begin sets prev before it
         or load_u32(&item.prev) == <uint32_t>ITEM_UNLINKED
         or &store.lru.classes[lru_id(&store.slabs, item)] != lists
     ):
@@ -333,7 +333,7 @@ cdef Item *item_begin(Context *context, const char *key, uint32_t nkey, uint32_t
         item_set_flags(item, flags)
     if meta & ITEM_LARGE:
         item_large(item).nbytes = nbytes
-        item_large(item).refs = 1
+        store_u32(&item_large(item).refs, 1)
         item_large(item).chain = 0
     return item
 
@@ -544,14 +544,11 @@ cdef void overwrite_locked(Context *context, Put *put, Item *item, const char *v
     To the LRU the item is as good as new (ITEM_REWRITTEN); a client cannot tell.
     """
     cdef Store *store = context.store
-    cdef size_t old_size = item_size(item)
-    cdef uint32_t meta = item_meta(item), exptime = item_exptime(item)
+    cdef uint32_t exptime = item_exptime(item)
     cdef uint32_t marks = ITEM_REWRITTEN | (ITEM_BINARY if put.binary else 0)
     if stale:
-        marks |= ITEM_STALE | (meta & ITEM_TOKEN)
-    # Not a plain store: the LRU may be moving the item from one segment to another.
-    while not swap_u32(&item.meta, &meta, (meta & (0xFF | ITEM_FLAGS | SEGMENT_MASK)) | nbytes << 8 | marks):
-        pass
+        marks |= ITEM_STALE | (item_meta(item) & ITEM_TOKEN)
+    lru_rewrite(&store.lru, item, 0xFF | ITEM_FLAGS, nbytes << 8 | marks)
     memcpy(item_value(item), value, nbytes)
     if put.flags != 0:
         item_set_flags(item, put.flags)
@@ -560,8 +557,6 @@ cdef void overwrite_locked(Context *context, Put *put, Item *item, const char *v
     store_set_cas_locked(context, item, put.explicit_cas)
     put.cas = store_shown_cas(store, item)
     put.nbytes = nbytes
-    if item_size(item) != old_size:
-        lru_resize(&store.lru, item, old_size, item_size(item))
     count(context.counters, TOTAL_ITEMS)
 
 

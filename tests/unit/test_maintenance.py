@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
 
 from cachecore_ext.probe import Store
@@ -177,11 +179,20 @@ def test_without_evictions_a_full_class_keeps_its_pages():
     cls = class_of(store, key(0))
     before = pages(store)
     assert store.reassign(cls, 0) == OK
-    store.maintain(STEPS * 20)
-    assert store.mover()["result"] == 2
-    assert store.mover()["busy_nomem"] > 0
+    store.maintain(100)
+    assert store.mover()["result"] == 2, "one walk tells that there is no chunk to copy to"
     assert pages(store) == before
     assert store.check()["items"] == i
+
+
+def test_without_evictions_no_page_is_asked_of_who_has_none_to_spare():
+    store = store_with(4 * MEGABYTE, automove=1, evictions=False)
+    for size in (5000, 100_000):
+        i = 0
+        while store.put("set", key(size + i), value(i, size)) == "STORED":
+            i += 1
+    store.maintain(100)
+    assert (store.mover()["result"], store.mover()["moving"]) == (0, False)
 
 
 def test_what_has_ended_is_not_copied():
@@ -270,6 +281,60 @@ def test_a_page_that_never_becomes_empty_is_given_up():
     assert store.put("set", key(50), value(1, 200_000)) == "STORED"
     for handle in held:
         store.release(handle)
+    store.check()
+
+
+def by_page(store: Store, number: int) -> list[list[int]]:
+    """The numbers of the keys in each page, in the order of the pages; the first key is the first page's first."""
+    found: dict[int, list[int]] = {}
+    first = store.look(key(0))["address"]
+    for i in range(number):
+        found.setdefault((store.look(key(i))["address"] - first) // MEGABYTE, []).append(i)
+    return [found[page] for page in sorted(found)]
+
+
+def test_after_a_move_that_was_given_up_another_page_is_tried():
+    store = store_with(32 * MEGABYTE)
+    cls = crowd(store, 20, 200_000)
+    held, *others = by_page(store, 20)[0]
+    handle = store.hold(key(held))
+    for i in others:
+        store.delete(key(i))
+    for result in (2, 1):
+        assert store.reassign(cls, 0) == OK
+        store.maintain(STEPS)
+        assert store.mover()["result"] == result
+    store.release(handle)
+    store.check()
+
+
+@pytest.mark.parametrize("emptied", range(3, 7))
+def test_a_page_becomes_another_classes_under_the_crawler(emptied):
+    """The crawler is in the middle of a page of many chunks when that becomes one of two."""
+    store = store_with(32 * MEGABYTE)
+    cls = crowd(store, 15_000, 650)
+    store.put("set", b"large", value(1, 400_000))
+    for i in by_page(store, 15_000)[emptied]:
+        store.delete(key(i))
+    store.advance(70)
+    assert store.reassign(cls, class_of(store, b"large")) == OK
+    store.maintain(STEPS)
+    assert store.mover()["moved"] == 1
+    store.check()
+
+
+def test_a_page_whose_memory_is_locked_is_empty_all_the_same():
+    """The kernel does not take locked memory back; what was in the page must not look like items of its new class."""
+    store = store_with(32 * MEGABYTE)
+    cls = crowd(store, 9000)
+    store.put("set", b"other", value(1, 3000))
+    address = store.look(key(0))["address"] // 4096 * 4096
+    for i in by_page(store, 9000)[0]:
+        store.delete(key(i))
+    assert ctypes.CDLL(None).mlock(ctypes.c_void_p(address), ctypes.c_size_t(4096)) == 0
+    assert store.reassign(cls, class_of(store, b"other")) == OK
+    store.maintain(STEPS)
+    assert store.mover()["moved"] == 1
     store.check()
 
 
