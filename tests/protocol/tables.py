@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.protocol import (
+    test_admin_effects,
     test_admin_errors,
     test_changes,
     test_dump,
@@ -33,6 +34,7 @@ MODULES = (
     test_meta_set,
     test_meta_rest,
     test_stats,
+    test_admin_effects,
     test_admin_errors,
     test_dump,
 )
