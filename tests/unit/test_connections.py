@@ -273,6 +273,19 @@ def test_who_waits_for_python_is_not_idle(monkeypatch):
         assert ask(client).endswith(b"END\r\n")
 
 
+def test_a_watcher_is_not_idle():
+    with serve(**IDLE) as server, connect(server.address) as watcher, connect(server.address) as other:
+        watcher.sendall(b"watch fetchers\r\n")
+        assert watcher.recv(10) == b"OK\r\n"
+        in_state(server, watcher, "conn_watch")
+        ask(other)
+        server.clock.advance(1000)
+        assert closed(other)
+        with connect(server.address) as client:
+            ask(client, b"get a\r\n")
+            assert b"key=a" in watcher.recv(1000)
+
+
 def test_a_unix_socket_s_client_may_idle(tmp_path):
     path = str(tmp_path / "socket")
     with serve(**IDLE, unix_socket=path) as server, connect(path) as client:
