@@ -103,7 +103,7 @@ class Extended:
         "us",
         100,
         whole(0, 1_000_000, "LRU crawler sleep must be between 0 and 1 second", EXIT_FAILURE),
-        "microseconds that the crawler sleeps between items",
+        "microseconds that the crawler sleeps after each 1000 chunks",
         missing=_VALUE,
     )
     lru_crawler_tocrawl: int = suboption(
@@ -157,20 +157,20 @@ class Extended:
         "0-2",
         1,
         whole(0, 2, "slab_automove must be between 0 and 2", EXIT_FAILURE),
-        "whether they do by themselves: 0 not, 1 carefully, 2 at every eviction",
+        "whether they do by themselves: 0 not, 1 to where the youngest items are evicted, 2 at every eviction",
         words={"{}": 1, "no_{}": 0},
     )
     slab_automove_ratio: float = suboption(
         "num",
         0.8,
         ratio(0, 1, "slab_automove_ratio must be > 0 and < 1"),
-        "a class gets a page when its age is below this times the mean",
+        "a class gets a page when its oldest items are younger than this times those of the class that gives it",
     )
     slab_automove_window: int = suboption(
         "num",
         10,
         whole(3, 1800, "slab_automove_window must be > 2 and <= 1800", EXIT_FAILURE),
-        "seconds over which that is judged",
+        "looks over which the ages are averaged; there are 100 a second while items are evicted",
     )
     slab_sizes: tuple[int, ...] = suboption(
         "a-b-c",
