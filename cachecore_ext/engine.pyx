@@ -8,7 +8,7 @@ from cachecore_ext.base.atomics cimport load_u32, load_u64, or_u64, store_releas
 from cachecore_ext.base.clock cimport CLOCK_START, clock_advance, clock_freeze, clock_now, clock_resume
 from cachecore_ext.base.counters cimport CLASSES, CounterSet
 from cachecore_ext.base.eventlog cimport (
-    WATCH_PREFIXES, EventHub, EventLog, event_log_free, event_log_init, hub_watch, hub_watched,
+    WATCH_PREFIXES, EventHub, EventLog, PeerAddress, event_log_free, event_log_init, hub_watch, hub_watched,
 )
 from cachecore_ext.base.linux cimport close
 from cachecore_ext.figures cimport (
@@ -273,14 +273,15 @@ cdef class Engine:
         # Descriptors are small numbers; this is the largest that the process may come to have.
         self.shared.nfds = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
         self.shared.by_fd = <Descriptor *>calloc(self.shared.nfds, sizeof(Descriptor))
+        self.shared.peers = <PeerAddress *>calloc(self.shared.nfds, sizeof(PeerAddress))
         self.ncounter_sets = threads + SETS_BESIDE
         self.counter_sets = <CounterSet *>allocate(self.ncounter_sets * sizeof(CounterSet))
         self.workers = <Worker **>calloc(threads, sizeof(Worker *))
         self.hub = <EventHub *>allocate(sizeof(EventHub))
         self.logs = <EventLog *>allocate((threads + LOGS_BESIDE) * sizeof(EventLog))
         if (
-            self.shared.by_fd == NULL or self.counter_sets == NULL or self.workers == NULL or self.hub == NULL
-            or self.logs == NULL
+            self.shared.by_fd == NULL or self.shared.peers == NULL or self.counter_sets == NULL
+            or self.workers == NULL or self.hub == NULL or self.logs == NULL
         ):
             raise MemoryError("cannot allocate the workers")
         if tickets_init(&self.questions, True) != 0:
@@ -318,7 +319,9 @@ cdef class Engine:
                     conn_free(self.shared.by_fd[i].conn, &self.shared, &self.workers[0].scratch.session)
                     close(<int>i)
         free(self.shared.by_fd)
+        free(self.shared.peers)
         self.shared.by_fd = NULL
+        self.shared.peers = NULL
         for token in self.asked or ():
             ticket_free(<Ticket *><uint64_t>token)
         self.asked = {}

@@ -122,13 +122,26 @@ cdef void reject(Acceptor *acceptor, int fd) noexcept nogil:
     count(acceptor.counters, REJECTED_CONNECTIONS)
 
 
+cdef void take_address(PeerAddress *peer, const sockaddr_storage *address) noexcept nogil:
+    """What is kept of a client's address; nothing of one that came over a UNIX socket."""
+    cdef const sockaddr_in *v4 = <const sockaddr_in *>address
+    cdef const sockaddr_in6 *v6 = <const sockaddr_in6 *>address
+    peer.family = 0
+    if address.ss_family == AF_INET:
+        peer.family = AF_INET
+        peer.port = ntohs(v4.sin_port)
+        memcpy(peer.ip, &v4.sin_addr, 4)
+    elif address.ss_family == AF_INET6:
+        peer.family = AF_INET6
+        peer.port = ntohs(v6.sin6_port)
+        memcpy(peer.ip, &v6.sin6_addr, 16)
+
+
 cdef bint hand_over(Acceptor *acceptor, Connection *conn, bint local) noexcept nogil:
     """Enter the connection under its descriptor, and give it to its worker. False when that was not possible."""
     cdef Shared *shared = acceptor.shared
     cdef Descriptor *entry = &shared.by_fd[conn.fd]
     cdef Worker *worker = acceptor.workers[conn.worker]
-    # Whoever had this descriptor before has left its entry: the worker's release.
-    load_acquire_u16(&entry.owner)
     entry.conn = conn
     store_u32(&entry.active, clock_now(&worker.scratch.session.context.store.clock))
     store_u8(&entry.local, local)
@@ -144,21 +157,7 @@ cdef bint hand_over(Acceptor *acceptor, Connection *conn, bint local) noexcept n
     return True
 
 
-cdef void take_address(PeerAddress *peer, const sockaddr_storage *address) noexcept nogil:
-    """What is kept of a client's address; nothing of one that came over a UNIX socket."""
-    cdef const sockaddr_in *v4 = <const sockaddr_in *>address
-    cdef const sockaddr_in6 *v6 = <const sockaddr_in6 *>address
-    if address.ss_family == AF_INET:
-        peer.family = AF_INET
-        peer.port = ntohs(v4.sin_port)
-        memcpy(peer.ip, &v4.sin_addr, 4)
-    elif address.ss_family == AF_INET6:
-        peer.family = AF_INET6
-        peer.port = ntohs(v6.sin6_port)
-        memcpy(peer.ip, &v6.sin6_addr, 16)
-
-
-cdef void welcome(Acceptor *acceptor, int fd, bint local, const sockaddr_storage *address) noexcept nogil:
+cdef void welcome(Acceptor *acceptor, int fd, const sockaddr_storage *address, bint local) noexcept nogil:
     """A new client: to the next worker."""
     cdef Shared *shared = acceptor.shared
     cdef uint32_t worker = acceptor.turn
@@ -171,9 +170,11 @@ cdef void welcome(Acceptor *acceptor, int fd, bint local, const sockaddr_storage
         count(acceptor.counters, MALLOC_FAILS)
         close(fd)
         return
-    take_address(&conn.peer, address)
+    # Whoever had this descriptor before has left its entries: the worker's release.
+    load_acquire_u16(&shared.by_fd[fd].owner)
+    take_address(&shared.peers[fd], address)
     if hub_watched(acceptor.log.hub) & WATCH_CONNEVENTS:
-        event_conn_new(acceptor.log, &conn.peer, fd)
+        event_conn_new(acceptor.log, &shared.peers[fd], fd)
     acceptor.turn = (worker + 1) % acceptor.nworkers
     add_u32(&shared.connections, 1)
     count(acceptor.counters, TOTAL_CONNECTIONS)
@@ -197,7 +198,7 @@ cdef void accept_all(Acceptor *acceptor, const Listener *listener) noexcept nogi
         fd = accept4(listener.fd, <void *>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd >= 0:
             acceptor.starved = False
-            welcome(acceptor, fd, listener.local, &address)
+            welcome(acceptor, fd, &address, listener.local)
         elif error_number() in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
             rest(acceptor, True)
             return

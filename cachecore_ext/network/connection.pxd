@@ -19,7 +19,7 @@ whoever looks reads words, and follows no pointer.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from cachecore_ext.base.eventlog cimport CloseReason, PeerAddress
+from cachecore_ext.base.eventlog cimport PeerAddress
 from cachecore_ext.network.transmit cimport Pending
 from cachecore_ext.protocol.auth cimport Users
 from cachecore_ext.protocol.dump cimport Dump
@@ -77,6 +77,7 @@ cdef struct Shared:
     uint32_t nfds             # entries of by_fd: no descriptor reaches it
     uint32_t top_fd           # the largest descriptor that a connection ever had; atomic
     Descriptor *by_fd
+    PeerAddress *peers        # of as many entries; the acceptor writes one, the connection's worker reads it
 
 cdef struct Upload:
     # A value under way into its item. Owned by the connection, as the item is.
@@ -99,6 +100,7 @@ cdef struct Connection:
     uint8_t uploads           # its last value went straight to its item: the next one likely does, too
     uint8_t closing           # to be closed once pending is sent
     uint8_t draining          # told why it is closed: only reads on, so that the client gets to see it
+    uint8_t reason            # a CloseReason, once it is to be closed
     uint32_t swallow          # bytes to be skipped; when draining: that it may still send
     uint32_t scanned          # bytes of the stash that are known to hold no LF
     uint32_t nstash
@@ -107,8 +109,6 @@ cdef struct Connection:
     Pending *pending
     Upload *upload
     Dump *dump                # commands behind it wait until it has ended
-    CloseReason reason        # why it is closed, once it is
-    PeerAddress peer          # set once
 
 cdef struct Scratch:
     # What a worker has once, for whichever connection has its turn.

@@ -7,7 +7,7 @@ from cachecore_ext.base.atomics cimport add_u32, load_acquire_u16, load_acquire_
 from cachecore_ext.base.clock cimport clock_now
 from cachecore_ext.base.counters cimport IDLE_KICKS, MALLOC_FAILS, count
 from cachecore_ext.base.eventlog cimport (
-    CLOSE_IDLE_TIMEOUT, LOOKUP_NOT_FOUND, WATCH_CONNEVENTS, event_conn_close, hub_watched,
+    CLOSE_IDLE_TIMEOUT, LOOKUP_NOT_FOUND, WATCH_CONNEVENTS, CloseReason, event_conn_close, hub_watched,
 )
 from cachecore_ext.base.linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
@@ -82,7 +82,7 @@ cdef void hang_up(Worker *worker, Connection *conn) noexcept nogil:
     cdef uint64_t one = 1
     cdef uint32_t left
     if context.watched & WATCH_CONNEVENTS:
-        event_conn_close(context.log, &conn.peer, fd, conn.reason)
+        event_conn_close(context.log, &shared.peers[fd], fd, <CloseReason>conn.reason)
     output_drop(context.store, &worker.scratch.session.output)
     conn_free(conn, shared, &worker.scratch.session)
     store_release_u16(&shared.by_fd[fd].owner, 0)
