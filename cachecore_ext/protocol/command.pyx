@@ -13,7 +13,7 @@ from cachecore_ext.protocol.dump cimport dump_judge
 from cachecore_ext.protocol.meta cimport (
     meta_arithmetic, meta_debug, meta_delete, meta_get, meta_prepare, meta_stored,
 )
-from cachecore_ext.protocol.reply cimport output_size, reply_text
+from cachecore_ext.protocol.reply cimport reply_text
 from cachecore_ext.protocol.request cimport (
     CMD_ADMIN, CMD_DEBUGTIME, CMD_DECR, CMD_DELETE, CMD_FLUSH_ALL, CMD_GATS, CMD_INCR, CMD_MA, CMD_MD, CMD_ME,
     CMD_METADUMP, CMD_MG, CMD_MGDUMP, CMD_MN, CMD_MS, CMD_QUIT, CMD_REJECT, CMD_TOUCH, CMD_VERBOSITY, CMD_VERSION,
@@ -140,8 +140,6 @@ cdef Outcome watch(Session *session, const Request *request) noexcept nogil:
     """What can be said at once; the logger answers the rest, and keeps the connection."""
     if not session.service.watch_enabled:
         reply_text(&session.output, b"CLIENT_ERROR watch commands not allowed\r\n")
-    elif output_size(&session.output) > 0:
-        reply_text(&session.output, b"ERROR cannot pipeline other commands before watch\r\n")
     elif not request.known:
         reply_text(&session.output, b"ERROR\r\n")
     else:

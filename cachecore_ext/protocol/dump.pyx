@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memset
 
 from cachecore_ext.protocol.reply cimport (
-    OUTPUT_SIZE, Output, output_size, reply_at, reply_base64, reply_bytes, reply_char, reply_end, reply_text, reply_u64,
+    OUTPUT_SIZE, Output, reply_at, reply_base64, reply_bytes, reply_char, reply_end, reply_text, reply_u64,
     reply_upto,
 )
 from cachecore_ext.protocol.request cimport BAD_CLASS, CMD_MGDUMP
@@ -22,17 +22,11 @@ cdef const char *HEX = b"0123456789ABCDEF"
 
 
 cdef Outcome dump_judge(Session *session, const Request *request) noexcept nogil:
-    """DUMP: it may begin. DONE: it was answered why not.
-
-    As in memcached, commands before it whose replies were not sent yet forbid it, so it depends on how they arrive.
-    """
+    """DUMP: it may begin. DONE: it was answered why not."""
     cdef Output *out = &session.output
     cdef bint commands = request.command == CMD_MGDUMP
     if not session.service.dump_enabled:
         reply_text(out, b"ERROR key dump not allowed\r\n" if commands else b"ERROR metadump not allowed\r\n")
-    elif output_size(out) > 0:
-        reply_text(out, b"ERROR cannot pipeline other commands before ")
-        reply_text(out, b"mgdump\r\n" if commands else b"metadump\r\n")
     elif request.classes & BAD_CLASS:
         reply_text(out, b"BADCLASS invalid class id\r\n")
     elif request.classes == 0:

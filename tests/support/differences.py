@@ -58,6 +58,7 @@ DIFFERENCES: dict[str, Difference] = {
     "auth-token-length": Difference(_OLD, "1.6.18 with -Y: a long token closes the connection without a word"),
     "auth-nul": Difference(_OLD, "1.6.18 with -Y: a NUL ends the password"),
     "auth-password-word": Difference(_OURS, "with -Y a password is everything behind the first blank"),
+    "before-a-dump": Difference(_OURS, "a dump or a watch may follow commands whose replies are not sent yet"),
     "line-too-long": Difference(_OURS, "the line limit holds however the line arrives; an error comes first"),
     "wide-client-flags": Difference(_OURS, "client flags beyond 32 bits are refused, not truncated"),
     "overlong-key-replies": Difference(_OURS, "an overlong key in get loses no reply to an earlier command"),
