@@ -18,7 +18,8 @@ cdef struct Tally:
     uint64_t refused
     uint64_t deleted
     uint64_t longest_ns   # most CPU time of one storing, where it is measured
-    uint64_t over_ms      # storings above a millisecond
+    uint64_t over_ms      # storings above a millisecond of that
+    uint64_t longest_us   # most time that one took, waiting for locks and cores included
 
 cdef struct Mix:
     # What a loop does: so many in a hundred of each, and gets; to keys drawn from ``keys``.

@@ -28,6 +28,8 @@ EVICTING: list[Load] = [
     {"keys": 3000, "sets": 30, "deletes": 5, "others": 20, "smallest": 8, "largest": 12_000, "ttl": 20},
     {"keys": 40, "sets": 30, "deletes": 10, "others": 20, "smallest": 200_000, "largest": 1_500_000, "ttl": 60},
 ]
+#: A few keys whose values change their length in place, again and again, and with it places in the lists.
+REWRITING: list[Load] = [{"keys": 4, "sets": 50, "smallest": 32, "largest": 35}] * 2
 #: Values that only ever change places; 11 MB at most.
 KEEPING: list[Load] = [
     {"keys": 40_000, "sets": 30, "others": 20, "smallest": 8, "largest": 150},
@@ -162,6 +164,15 @@ def keeping(seconds: float, seed: int, loads: list[Load], **options: int) -> Chu
     return churn
 
 
+def rewriting(seconds: float, seed: int) -> Churn:
+    """Items that are rewritten while the LRU moves them: the lists know what they hold."""
+    churn = Churn(Store(memory_limit=8 * MEGABYTE), seed)
+    churn.run(seconds, *(churn.loop(load, number) for number, load in enumerate(REWRITING)))
+    churn.settle(8 * MEGABYTE)
+    assert [churn.total(name) for name in ("torn", "foreign", "refused")] == [0, 0, 0]
+    return churn
+
+
 def counting(seconds: float, seed: int) -> Churn:
     """Numbers that are added to, in place and by cas, while their pages move: not one is lost."""
     store = Store(memory_limit=64 * MEGABYTE, evictions=False)
@@ -202,6 +213,7 @@ def main() -> None:
         "evicting, short pieces": lambda: evicting(arguments.seconds, arguments.seed, chunk_max=16 * 1024),
         "keeping": lambda: keeping(arguments.seconds, arguments.seed, KEEPING),
         "keeping, chained": lambda: keeping(arguments.seconds, arguments.seed, KEEPING_CHAINED, chunk_max=16 * 1024),
+        "rewriting": lambda: rewriting(arguments.seconds, arguments.seed),
         "counting": lambda: counting(arguments.seconds, arguments.seed),
     }
     for name, scene in scenes.items():

@@ -38,6 +38,10 @@ def test_without_evictions_no_move_loses_an_item(loads, options):
     assert churn.store.mover()["evictions"] == 0
 
 
+def test_items_that_are_rewritten_are_counted_where_they_are():
+    maintenance.rewriting(SECONDS, 5)
+
+
 def test_numbers_that_move_are_added_to_all_the_same():
     churn = maintenance.counting(SECONDS, 3)
     assert churn.store.mover()["rescues"] > 0
