@@ -273,21 +273,6 @@ def test_who_waits_for_python_is_not_idle(monkeypatch):
         assert ask(client).endswith(b"END\r\n")
 
 
-def test_who_watches_is_not_idle_and_hears_why_others_end():
-    with serve(**IDLE) as server, connect(server.address) as watcher, connect(server.address) as other:
-        watcher.sendall(b"watch connevents\r\n")
-        assert watcher.recv(4) == b"OK\r\n"
-        in_state(server, watcher, "conn_watch")
-        ask(other)
-        server.clock.advance(11)
-        assert closed(other)
-        assert b" reason=idle_timeout " in watcher.recv(1000)
-        server.clock.advance(1000)
-        with connect(server.address) as another:
-            assert b"type=conn_new " in watcher.recv(1000)
-            ask(another)
-
-
 def test_a_unix_socket_s_client_may_idle(tmp_path):
     path = str(tmp_path / "socket")
     with serve(**IDLE, unix_socket=path) as server, connect(path) as client:
