@@ -19,7 +19,7 @@ from cachecore_ext.storage.store cimport (
     EVICTED, Store, store_evict, store_release, store_try_lock_linked, store_try_take_locked,
     store_unlock,
 )
-from cachecore_ext.storage.table cimport table_has_locked, table_replace_locked
+from cachecore_ext.storage.table cimport table_replace_locked
 
 cdef enum:
     MOVER_IDLE_US = 1000000
@@ -217,10 +217,10 @@ cdef size_t rescue_piece(Mover *mover, Context *context, Piece *piece) noexcept 
     copy = NULL if mover.starved else <Piece *>room_for(mover, context, chunk_class(&store.slabs, piece), id)
     if copy == NULL:
         return give_way(mover, context, lists, owner)
-    # The owner is found by the piece's word alone: whether it is one, and this one's, is seen under the locks.
+    # The owner is found by the piece's word alone, and may have been freed since. But a chunk it is: pages change their
+    # class in this thread only. Whether an item that can be found, and this piece's, is seen under the locks.
     if load_acquire_u32(&owner.meta) & ITEM_CHAINED and lock_item(store, lists, owner, &h):
-        if table_has_locked(&store.table, h, chunk_ref(&store.slabs, owner)):
-            link = link_to(store, owner, ref)
+        link = link_to(store, owner, ref)
         if link != NULL:
             copied = PIECE_HEADER + <size_t>piece.size
             memcpy(copy, piece, copied)

@@ -108,7 +108,6 @@ cdef uint64_t table_bytes(Table *table) noexcept nogil
 cdef uint64_t table_initial_bytes(uint64_t stripes) noexcept nogil
 cdef bint table_insert_locked(Table *table, uint64_t h, uint32_t ref) noexcept nogil
 cdef bint table_remove_locked(Table *table, uint64_t h, uint32_t ref) noexcept nogil
-cdef bint table_has_locked(Table *table, uint64_t h, uint32_t ref) noexcept nogil
 cdef void table_replace_locked(Table *table, uint64_t h, uint32_t old_ref, uint32_t new_ref) noexcept nogil
 cdef bint table_is_full(Table *table, uint64_t h) noexcept nogil
 cdef bint table_grow(Table *table, HashOf hash_of, const void *context) noexcept nogil

@@ -217,12 +217,6 @@ cdef bint table_remove_locked(Table *table, uint64_t h, uint32_t ref) noexcept n
     return True
 
 
-cdef bint table_has_locked(Table *table, uint64_t h, uint32_t ref) noexcept nogil:
-    """Whether there is an entry for this item."""
-    cdef uint32_t slot = 0
-    return chain_search(table, h, ref, &slot) != NULL
-
-
 cdef void table_replace_locked(Table *table, uint64_t h, uint32_t old_ref, uint32_t new_ref) noexcept nogil:
     """Let an item's slot name another item with the same key."""
     cdef uint32_t slot = 0

@@ -30,6 +30,8 @@ EVICTING: list[Load] = [
 ]
 #: A few keys whose values change their length in place, again and again, and with it places in the lists.
 REWRITING: list[Load] = [{"keys": 4, "sets": 50, "smallest": 32, "largest": 35}] * 2
+#: Values that are held while they are read, nearly all the time.
+READING: list[Load] = [{"keys": 400, "sets": 0, "smallest": 4900, "largest": 5000}] * 2
 #: Values that only ever change places; 11 MB at most.
 KEEPING: list[Load] = [
     {"keys": 40_000, "sets": 30, "others": 20, "smallest": 8, "largest": 150},
@@ -213,6 +215,7 @@ def main() -> None:
         "evicting, short pieces": lambda: evicting(arguments.seconds, arguments.seed, chunk_max=16 * 1024),
         "keeping": lambda: keeping(arguments.seconds, arguments.seed, KEEPING),
         "keeping, chained": lambda: keeping(arguments.seconds, arguments.seed, KEEPING_CHAINED, chunk_max=16 * 1024),
+        "reading": lambda: keeping(arguments.seconds, arguments.seed, READING),
         "rewriting": lambda: rewriting(arguments.seconds, arguments.seed),
         "counting": lambda: counting(arguments.seconds, arguments.seed),
     }

@@ -13,9 +13,9 @@ import pytest
 
 from cachecore import Server
 from tests.stress import maintenance, serving
-from tests.stress.maintenance import KEEPING, KEEPING_CHAINED
+from tests.stress.maintenance import KEEPING, KEEPING_CHAINED, READING
 
-SECONDS = 2.5
+SECONDS = 2.0
 
 
 @pytest.mark.parametrize("options", [{}, {"chunk_max": 16 * 1024}], ids=["", "short pieces"])
@@ -29,8 +29,8 @@ def test_under_eviction_nothing_is_torn(options):
 
 @pytest.mark.parametrize(
     ("loads", "options"),
-    [(KEEPING, {}), (KEEPING_CHAINED, {"chunk_max": 16 * 1024})],
-    ids=["small", "chained"],
+    [(KEEPING, {}), (KEEPING_CHAINED, {"chunk_max": 16 * 1024}), (READING, {})],
+    ids=["small", "chained", "held"],
 )
 def test_without_evictions_no_move_loses_an_item(loads, options):
     churn = maintenance.keeping(SECONDS, 2, loads, **options)
