@@ -14,6 +14,9 @@ from cachecore_ext.storage.slabs cimport Slabs, chunk_at, chunk_ref
 cdef enum:
     # So many marked items may pass the tail before one is evicted all the same: it bounds the time under the lock.
     ROUNDS_MAX = 32
+    # So many the maintenance lets pass in one round. While items are fetched there are always more of them, and moving
+    # them on is worth nothing until one has to be evicted.
+    SPARED_MAX = 16
 
 
 cdef void lru_init(Lru *lru, Slabs *slabs) noexcept nogil:
@@ -254,22 +257,32 @@ cdef bint stays(const Lru *lru, const LruClass *lists, const Item *item, Segment
     )
 
 
-cdef uint32_t lru_juggle_locked(Lru *lru, LruClass *lists, uint32_t now, uint32_t steps) noexcept nogil:
-    """Apply the rules to the tails, in at most so many moves; how many there were."""
+cdef uint32_t drain(Lru *lru, LruClass *lists, Segment segment, uint32_t now, uint32_t cold_age, uint32_t steps,
+                    uint32_t *spared) noexcept nogil:
+    """Move from the tail of HOT or WARM to COLD what may not stay; how many. Those in use go elsewhere (``spared``)."""
     cdef uint32_t done = 0
+    cdef Item *item = tail_of(lru, lists, segment)
+    while item != NULL and done < steps and spared[0] < SPARED_MAX and not stays(lru, lists, item, segment, now, cold_age):
+        if spare(lru, lists, item):
+            spared[0] += 1
+        else:
+            to_cold(lru, lists, item)
+            done += 1
+        item = tail_of(lru, lists, segment)
+    return done
+
+
+cdef uint32_t lru_juggle_locked(Lru *lru, LruClass *lists, uint32_t now, uint32_t steps) noexcept nogil:
+    """Apply the rules to the tails, in at most so many moves to COLD; how many there were."""
+    cdef uint32_t done, spared = 0
     cdef Item *item = tail_of(lru, lists, COLD)
     cdef uint32_t cold_age = item_age(item, now) if item != NULL else 0
-    cdef int segment
-    for segment in range(2):
-        item = tail_of(lru, lists, <Segment>segment)
-        while done < steps and item != NULL and not stays(lru, lists, item, <Segment>segment, now, cold_age):
-            to_cold(lru, lists, item)
-            item = tail_of(lru, lists, <Segment>segment)
-            done += 1
+    done = drain(lru, lists, HOT, now, cold_age, steps, &spared)
+    done += drain(lru, lists, WARM, now, cold_age, steps - done, &spared)
     item = tail_of(lru, lists, COLD)
-    while done < steps and item != NULL and spare(lru, lists, item):
+    while item != NULL and spared < SPARED_MAX and spare(lru, lists, item):
         item = tail_of(lru, lists, COLD)
-        done += 1
+        spared += 1
     return done
 
 
