@@ -10,7 +10,7 @@ from cachecore_ext.base.counters cimport CLASSES, CounterSet
 from cachecore_ext.base.eventlog cimport (
     WATCH_PREFIXES, EventHub, EventLog, PeerAddress, event_log_free, event_log_init, hub_watch, hub_watched,
 )
-from cachecore_ext.base.linux cimport close
+from cachecore_ext.base.linux cimport close, error_number
 from cachecore_ext.figures cimport (
     class_gauges, class_totals, connections, listening_sockets, maintenance_counters, thread_counters,
 )
@@ -37,12 +37,16 @@ from cachecore_ext.storage.maintenance cimport (
 )
 from cachecore_ext.storage.mover cimport mover_request
 from cachecore_ext.storage.slabs cimport CHUNK_MAX, PAGE_SIZE
+from cachecore_ext.storage.snapshot cimport (
+    SNAPSHOT_TAKEN_UP, SnapshotStatus, snapshot_clear, snapshot_load, snapshot_save, snapshot_size,
+)
 from cachecore_ext.storage.store cimport (
     Context, Store, StoreCursor, StoreSettings, store_free, store_init, store_set_limit,
 )
 from cachecore_ext.storage.survey cimport Note, Notes, survey
 from cachecore_ext.storage.table cimport table_bytes, top_bit
 
+import os
 import resource
 
 from cachecore_ext.figures import CLASS_SUM_NAMES, ConnectionInfo
@@ -65,6 +69,13 @@ cdef enum:
     CACHEDUMP_MAX = 2 * 1024 * 1024  # bytes of ``stats cachedump``, its END and a NUL counted
 
 MOVE_ANSWERS = ("OK", "BUSY", "BADCLASS", "NOSPARE", "SAME")
+# In the order of SnapshotStatus; what comes after "the state" or "the file".
+SNAPSHOT_REFUSALS = (
+    "", "was saved by another version of cachecore", "was saved with another memory limit",
+    "was saved with another maximum item size", "was saved with another setting of cas", "was saved with other chunk sizes",
+    "is damaged", "does not have the length that it was saved with", "is damaged: a page is not as it was saved",
+    "is damaged: an item does not hold together", "cannot be taken up: no memory, or no space for the file",
+)
 BUSY_NAMES = ("none", "in_use", "uploading", "no_memory")
 
 cdef void *allocate(size_t size) noexcept nogil:
@@ -74,6 +85,10 @@ cdef void *allocate(size_t size) noexcept nogil:
         return NULL
     memset(memory, 0, size)
     return memory
+
+
+class StateError(ValueError):
+    """A store of an earlier process cannot be taken up."""
 
 
 cdef class AdminRequest:
@@ -196,6 +211,9 @@ cdef class Engine:
         worker_logbuf_size=64 * 1024,
         prefix_delimiter=b":",
         detail_enabled=False,
+        memory_fd=None,
+        memory_state=None,
+        memory_downtime=0,
     ):
         cdef StoreSettings settings
         cdef uint32_t[CLASSES] chunk_sizes
@@ -219,6 +237,7 @@ cdef class Engine:
             chunk_sizes[i] = slab_sizes[i]
         settings.chunk_sizes = chunk_sizes if slab_sizes else NULL
         settings.hugepages = hugepages
+        settings.memory_file = -1 if memory_fd is None else memory_fd
         settings.evictions = evictions
         settings.use_cas = use_cas
         self.service.debug_commands = debug_commands
@@ -254,6 +273,29 @@ cdef class Engine:
         self.set_automove_ratio(slab_automove_ratio)
         self.set_automove_window(slab_automove_window)
         self.set_detail(detail_enabled)
+        if memory_fd is not None and memory_state is None:
+            self._begin_file()
+        elif memory_fd is not None:
+            self._take_up(memory_state, memory_downtime)
+
+    cdef _begin_file(self):
+        cdef int number
+        with nogil:
+            number = snapshot_clear(self.store)
+        if number != 0:
+            raise OSError(f"cannot get space for the memory file: {os.strerror(number)}")
+
+    cdef _take_up(self, bytes state, int64_t downtime):
+        cdef Context context
+        cdef SnapshotStatus status
+        cdef const char *bytes_of_state = state
+        cdef size_t size = len(state)
+        context.store = self.store
+        context.counters = self.maintenance.context.counters
+        with nogil:
+            status = snapshot_load(&context, bytes_of_state, size, downtime)
+        if status != SNAPSHOT_TAKEN_UP:
+            raise StateError(SNAPSHOT_REFUSALS[<int>status])
 
     cdef _set_version(self, version):
         cdef bytes line = f"VERSION {version}\r\n".encode("ascii")
@@ -310,14 +352,20 @@ cdef class Engine:
     def __dealloc__(self):
         self._release()
 
+    cdef void _close_connections(self) noexcept:
+        cdef uint32_t i
+        if self.shared.by_fd == NULL or self.nworkers == 0:
+            return
+        for i in range(self.shared.top_fd + 1):
+            if self.shared.by_fd[i].owner != 0:
+                conn_free(self.shared.by_fd[i].conn, &self.shared, &self.workers[0].scratch.session)
+                self.shared.by_fd[i].owner = 0
+                close(<int>i)
+
     cdef void _release(self) noexcept:
         """Free everything, in whatever state it is."""
         cdef uint32_t i
-        if self.shared.by_fd != NULL and self.nworkers > 0:
-            for i in range(self.shared.top_fd + 1):
-                if self.shared.by_fd[i].owner != 0:
-                    conn_free(self.shared.by_fd[i].conn, &self.shared, &self.workers[0].scratch.session)
-                    close(<int>i)
+        self._close_connections()
         free(self.shared.by_fd)
         free(self.shared.peers)
         self.shared.by_fd = NULL
@@ -446,6 +494,26 @@ cdef class Engine:
 
     def close(self):
         self._release()
+
+    def save(self):
+        """close, leaving memory_fd's file so that it can be taken up."""
+        cdef bytes state
+        cdef char *bytes_of_state
+        cdef bint saved
+        cdef int number
+        self._check_open()
+        if self.store.slabs.file < 0:
+            raise RuntimeError("the engine has no memory file")
+        self._close_connections()
+        state = bytes(snapshot_size(self.store))
+        bytes_of_state = state
+        with nogil:
+            saved = snapshot_save(self.store, bytes_of_state)
+            number = error_number()
+        self._release()
+        if not saved:
+            raise OSError(number, os.strerror(number))
+        return state
 
     # ---- looking in
 
