@@ -37,8 +37,12 @@ cdef int snapshot_clear(Store *store) noexcept nogil:
 
     The file gets all its space at once: a write to memory that the file system has no room for would kill the process.
     """
+    cdef int number
     ftruncate(store.slabs.file, 0)
-    return posix_fallocate(store.slabs.file, 0, <int64_t>slabs_open_bytes(&store.slabs))
+    number = posix_fallocate(store.slabs.file, 0, <int64_t>slabs_open_bytes(&store.slabs))
+    if number != 0:
+        ftruncate(store.slabs.file, 0)
+    return number
 
 
 cdef uint64_t checksum(const Slabs *slabs, uint32_t page) noexcept nogil:
