@@ -55,7 +55,7 @@ class MemoryFile:
             StartError: the meta file cannot be removed (exit status 71).
             MemoryError, OSError, ValueError: from ``create``; OSError also when there is no space for the file.
         """
-        from cachecore_ext.engine import StateError
+        from cachecore_ext.restart import StateError
 
         try:
             ended, state = _read_meta(self._take_meta())

@@ -5,9 +5,6 @@ from typing import Final
 
 from .figures import ConnectionInfo as ConnectionInfo
 
-class StateError(ValueError):
-    """``memory_state`` and the file of ``memory_fd`` cannot be taken up; the text goes on after "the file"."""
-
 class AdminRequest:
     """A command that the data plane leaves to Python (``stats``, ``slabs`` ...); its connection waits."""
 
@@ -71,7 +68,7 @@ class Engine:
         memory_downtime: int = ...,  # seconds since then
     ) -> None:
         """Reserve the memory. MemoryError: the address space cannot be had; OSError: no descriptors left, or
-        no space for the file; ValueError: a value out of range; StateError: the file cannot be taken up, and why."""
+        no space for the file; ValueError: a value out of range; restart.StateError: the file cannot be taken up."""
 
     def add_listener(self, fd: int) -> None:
         """Accept clients on this listening, non-blocking socket. The caller keeps and closes it, after ``close``."""

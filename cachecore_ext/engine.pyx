@@ -10,7 +10,7 @@ from cachecore_ext.base.counters cimport CLASSES, CounterSet
 from cachecore_ext.base.eventlog cimport (
     WATCH_PREFIXES, EventHub, EventLog, PeerAddress, event_log_free, event_log_init, hub_watch, hub_watched,
 )
-from cachecore_ext.base.linux cimport close, error_number
+from cachecore_ext.base.linux cimport close
 from cachecore_ext.figures cimport (
     class_gauges, class_totals, connections, listening_sockets, maintenance_counters, thread_counters,
 )
@@ -31,22 +31,19 @@ from cachecore_ext.protocol.prefixes cimport (
     PrefixEntry, Prefixes, prefixes_copy, prefixes_free, prefixes_open, prefixes_reset,
 )
 from cachecore_ext.protocol.session cimport Service
+from cachecore_ext.restart cimport begin_file, save_store, take_up
 from cachecore_ext.storage.lru cimport FACTOR_ONE, TEMP_OFF
 from cachecore_ext.storage.maintenance cimport (
     Maintenance, maintenance_free, maintenance_init, maintenance_run, maintenance_wake,
 )
 from cachecore_ext.storage.mover cimport mover_request
 from cachecore_ext.storage.slabs cimport CHUNK_MAX, PAGE_SIZE
-from cachecore_ext.storage.snapshot cimport (
-    SNAPSHOT_TAKEN_UP, SnapshotStatus, snapshot_clear, snapshot_load, snapshot_save, snapshot_size,
-)
 from cachecore_ext.storage.store cimport (
     Context, Store, StoreCursor, StoreSettings, store_free, store_init, store_set_limit,
 )
 from cachecore_ext.storage.survey cimport Note, Notes, survey
 from cachecore_ext.storage.table cimport table_bytes, top_bit
 
-import os
 import resource
 
 from cachecore_ext.figures import CLASS_SUM_NAMES, ConnectionInfo
@@ -69,13 +66,6 @@ cdef enum:
     CACHEDUMP_MAX = 2 * 1024 * 1024  # bytes of ``stats cachedump``, its END and a NUL counted
 
 MOVE_ANSWERS = ("OK", "BUSY", "BADCLASS", "NOSPARE", "SAME")
-# In the order of SnapshotStatus; what comes after "the state" or "the file".
-SNAPSHOT_REFUSALS = (
-    "", "was saved by another version of cachecore", "was saved with another memory limit",
-    "was saved with another maximum item size", "was saved with another setting of cas", "was saved with other chunk sizes",
-    "is damaged", "does not have the length that it was saved with", "is damaged: a page is not as it was saved",
-    "is damaged: an item does not hold together", "cannot be taken up: no memory, or no space for the file",
-)
 BUSY_NAMES = ("none", "in_use", "uploading", "no_memory")
 
 cdef void *allocate(size_t size) noexcept nogil:
@@ -85,10 +75,6 @@ cdef void *allocate(size_t size) noexcept nogil:
         return NULL
     memset(memory, 0, size)
     return memory
-
-
-class StateError(ValueError):
-    """A store of an earlier process cannot be taken up."""
 
 
 cdef class AdminRequest:
@@ -274,28 +260,9 @@ cdef class Engine:
         self.set_automove_window(slab_automove_window)
         self.set_detail(detail_enabled)
         if memory_fd is not None and memory_state is None:
-            self._begin_file()
+            begin_file(self.store)
         elif memory_fd is not None:
-            self._take_up(memory_state, memory_downtime)
-
-    cdef _begin_file(self):
-        cdef int number
-        with nogil:
-            number = snapshot_clear(self.store)
-        if number != 0:
-            raise OSError(f"cannot get space for the memory file: {os.strerror(number)}")
-
-    cdef _take_up(self, bytes state, int64_t downtime):
-        cdef Context context
-        cdef SnapshotStatus status
-        cdef const char *bytes_of_state = state
-        cdef size_t size = len(state)
-        context.store = self.store
-        context.counters = self.maintenance.context.counters
-        with nogil:
-            status = snapshot_load(&context, bytes_of_state, size, downtime)
-        if status != SNAPSHOT_TAKEN_UP:
-            raise StateError(SNAPSHOT_REFUSALS[<int>status])
+            take_up(&self.maintenance.context, memory_state, memory_downtime)
 
     cdef _set_version(self, version):
         cdef bytes line = f"VERSION {version}\r\n".encode("ascii")
@@ -497,23 +464,14 @@ cdef class Engine:
 
     def save(self):
         """close, leaving memory_fd's file so that it can be taken up."""
-        cdef bytes state
-        cdef char *bytes_of_state
-        cdef bint saved
-        cdef int number
         self._check_open()
         if self.store.slabs.file < 0:
             raise RuntimeError("the engine has no memory file")
         self._close_connections()
-        state = bytes(snapshot_size(self.store))
-        bytes_of_state = state
-        with nogil:
-            saved = snapshot_save(self.store, bytes_of_state)
-            number = error_number()
-        self._release()
-        if not saved:
-            raise OSError(number, os.strerror(number))
-        return state
+        try:
+            return save_store(self.store)
+        finally:
+            self._release()
 
     # ---- looking in
 

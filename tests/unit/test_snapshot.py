@@ -482,7 +482,6 @@ def base_of(store: Store) -> int:
         ("meta", 250, "ITEM_WRONG"),  # a key longer than the chunk
         ("meta", 3 | 4000 << 8, "ITEM_WRONG"),  # a value longer than the chunk
         ("meta", 3 | 1 << 22, "ITEM_WRONG"),  # chained but not large
-        ("meta", 3 | 1 << 31, "ITEM_WRONG"),  # of another segment
         ("next", 1, "ITEM_WRONG"),
         ("next", 3, "ITEM_WRONG"),
         ("next", 0xFFFFFFFF, "ITEM_WRONG"),
@@ -520,6 +519,56 @@ def test_a_wrong_word_of_a_chained_item(place, word, number, expected):
     assert damaged(place, store, b"k1", word, number) == expected
 
 
+def word_at(place: Place, at: int) -> int:
+    return int.from_bytes(os.pread(place.fd, 4, at), "little")
+
+
+def add_to_word(place: Place, at: int, number: int) -> None:
+    os.pwrite(place.fd, (word_at(place, at) + number).to_bytes(4, "little"), at)
+
+
+def test_an_item_of_another_segment(place):
+    store = place.fresh()
+    store.put("set", b"k", b"value")
+    add_to_word(place, store.look(b"k")["address"] - base_of(store), 1 << 30)
+    assert outcome(place, store.save()) == "ITEM_WRONG"
+
+
+def pieces_of(place: Place, store: Store, key: bytes) -> list[int]:
+    """Where the pieces of a chained value are in the file."""
+    ref = word_at(place, store.look(key)["address"] - base_of(store) + WORDS["chain"])
+    found = []
+    while ref:
+        found.append((ref - 1) * 4)
+        ref = word_at(place, found[-1] + PIECE_WORDS["next"])
+    return found
+
+
+PIECE_WORDS = {"meta": 0, "next": 4, "size": 8, "owner": 12}
+
+
+@pytest.mark.parametrize("word", PIECE_WORDS)
+def test_a_wrong_word_of_a_piece(place, word):
+    store = place.fresh()
+    for i in range(3):
+        store.put("set", b"k%d" % i, value(i, 1_400_000))
+    first, *_ = pieces_of(place, store, b"k1")
+    add_to_word(place, first + PIECE_WORDS[word], 1)
+    assert outcome(place, store.save()) == "ITEM_WRONG"
+
+
+def test_a_value_that_is_longer_than_its_pieces(place):
+    """Two lengths are wrong, but their sum is right."""
+    store = place.fresh()
+    for i in range(3):
+        store.put("set", b"k%d" % i, value(i, 1_400_000))
+    base = base_of(store)
+    add_to_word(place, store.look(b"k0")["address"] - base + WORDS["nbytes"], 1)
+    add_to_word(place, store.look(b"k1")["address"] - base + WORDS["nbytes"], -1)
+    add_to_word(place, pieces_of(place, store, b"k1")[-1] + PIECE_WORDS["size"], -1)
+    assert outcome(place, store.save()) == "ITEM_WRONG"
+
+
 def test_two_items_of_one_key(place):
     store = place.fresh()
     store.put("set", b"k1", b"value")
@@ -540,7 +589,7 @@ def test_an_item_that_is_in_its_list_twice(place):
 
 
 def test_an_item_inside_of_another(place):
-    """A reference into the middle of a chunk, where what a client has stored looks like the item that should be there."""
+    """A reference into the middle of a chunk, where a client has stored what looks like the item that is meant."""
     store = place.fresh()
     for key in (b"k1", b"k2", b"k3"):
         store.put("set", key, value(1, 3000))
