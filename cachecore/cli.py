@@ -98,6 +98,8 @@ def _serve(server: Server, inherited: list[socket.socket], tell_parent: Callable
     server.start(inherited)
     received = signal.SIGTERM
     try:
+        if server.restart_report:
+            say(server.restart_report)
         if settings.lock_memory:
             _lock_memory()
         _write_files(server)
@@ -106,9 +108,13 @@ def _serve(server: Server, inherited: list[socket.socket], tell_parent: Callable
             tell_parent()
         received = _wait_for_end(server)
     finally:
-        server.stop(save=received == signal.SIGUSR1)
-        if settings.daemon and settings.pidfile:
-            _remove_pid_file(settings.pidfile)
+        try:
+            server.stop(save=received == signal.SIGUSR1)
+        except OSError as error:
+            raise StartError(f"[restart] failed to save {settings.memory_file}: {error.strerror}") from error
+        finally:
+            if settings.daemon and settings.pidfile:
+                _remove_pid_file(settings.pidfile)
 
 
 def _wait_for_end(server: Server) -> signal.Signals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import socket
 import threading
@@ -24,18 +25,12 @@ from .version import MEMCACHED_VERSION, package_version
 if TYPE_CHECKING:
     from cachecore_ext.engine import Engine
 
+    from .restart import MemoryFile
+
 #: Names and passwords.
 Users = list[tuple[bytes, bytes]]
 
 _RENDERING_FAILED: Final = b"SERVER_ERROR internal error, see the server's log\r\n"
-
-
-#: What ``engine_options`` says and this data plane does not know yet.
-NOT_YET: Final = frozenset(
-    {
-        "memory_file",
-    }
-)
 
 
 def engine_options(settings: Settings, users: Users | None = None) -> dict[str, Any]:
@@ -51,7 +46,6 @@ def engine_options(settings: Settings, users: Users | None = None) -> dict[str, 
         "slab_chunk_max": settings.slab_chunk_max * KIBIBYTE,
         "buffer_limit": settings.read_buf_mem_limit * MEBIBYTE,
         "hugepages": settings.enable_largepages,
-        "memory_file": settings.memory_file,
         # Items.
         "evictions": not settings.disable_evictions,
         "use_cas": not settings.disable_cas,
@@ -91,8 +85,8 @@ def engine_options(settings: Settings, users: Users | None = None) -> dict[str, 
     }
 
 
-def create_engine(settings: Settings) -> Engine:
-    """A data plane for these settings.
+def create_engine(settings: Settings, **memory: Any) -> Engine:
+    """A data plane for these settings, and, as ``memory``, the keywords that ``MemoryFile`` has for Engine.
 
     Raises:
         MemoryError: the address space for ``memory_limit`` cannot be had.
@@ -103,15 +97,12 @@ def create_engine(settings: Settings) -> Engine:
     from cachecore_ext.engine import Engine  # not needed for -h, -V and wrong options
 
     users = None if settings.auth_file is None else read_users(settings.auth_file)
-    options = engine_options(settings, users)
-    if "memory_file" in NOT_YET and options["memory_file"] is not None:
-        raise ValueError("memory_file is not available yet")  # to serve without would be worse than not to serve
-    return Engine(**{name: value for name, value in options.items() if name not in NOT_YET})
+    return Engine(**engine_options(settings, users), **memory)
 
 
 def preload() -> None:
     """Import what a server imports late: after ``-u`` it may not be able to read Python's files any more."""
-    for module in ("cachecore_ext.engine", "encodings.idna", "logging"):
+    for module in ("cachecore_ext.engine", "cachecore.restart", "encodings.idna", "logging"):
         import_module(module)
     package_version()
 
@@ -149,7 +140,8 @@ class Server:
     ``Server(threads=2, memory_limit=64)`` takes the options of ``Settings`` as keywords, ``Server(settings)``
     takes them ready-made. As a keyword, ``port=0`` means any free port; see ``address`` for which it became.
 
-    It starts with ``start`` or ``with``; stopped, it may be started again, empty. Signals, the process's user
+    It starts with ``start`` or ``with``; stopped, it may be started again: empty, unless there is a
+    ``memory_file`` and it was stopped with ``save``. Signals, the process's user
     and its limits are left alone.
 
     Raises:
@@ -177,6 +169,7 @@ class Server:
         self._listeners: list[Listener] = []
         self._threads: list[threading.Thread] = []
         self._engine: Engine | None = None
+        self._memory: MemoryFile | None = None
 
     def start(self, sockets: Iterable[socket.socket] = ()) -> Self:
         """Listen and serve; return once clients can connect.
@@ -184,8 +177,8 @@ class Server:
         Given listening ``sockets``, it serves these instead of the addresses of its settings, and closes them.
 
         Raises:
-            StartError: an address cannot be listened on (exit status 71), or memory, threads or
-                descriptors are lacking (1); nothing is left behind.
+            StartError: an address cannot be listened on or the ``memory_file`` opened (exit status 71), or memory,
+                threads or descriptors are lacking (1); nothing is left behind.
             RuntimeError: it has been started already.
         """
         with self._lifecycle:
@@ -203,12 +196,17 @@ class Server:
     def stop(self, *, save: bool = False) -> None:
         """Close every connection, end every thread and free everything; a no-op unless started.
 
-        ``save`` asks for a graceful end, which is the one that ``memory_file`` is kept for.
+        ``save`` leaves the items in the ``memory_file``, if there is one, for the next start.
+
+        Raises:
+            OSError: they could not be saved; everything has ended all the same.
         """
         with self._lifecycle:
             atexit.unregister(self.stop)
-            self._release()
-            self._stopped.set()
+            try:
+                self._release(save=save)
+            finally:
+                self._stopped.set()
 
     def wait(self) -> None:
         """Block until the server is stopped, by another thread."""
@@ -263,6 +261,11 @@ class Server:
         """The server's clock. Raises RuntimeError unless the server runs."""
         return Clock(self._running())
 
+    @property
+    def restart_report(self) -> str:
+        """What became of the items in the ``memory_file``, a line for the user; empty without one, or not running."""
+        return "" if self._memory is None else self._memory.report
+
     def stats(self) -> dict[str, stats.Value]:
         """The fields of the command ``stats``, numbers as int. Raises RuntimeError unless the server runs."""
         return stats.general(self._running(), self.settings)
@@ -275,7 +278,7 @@ class Server:
     def _start(self, sockets: list[socket.socket]) -> None:
         self._listeners = adopt_listeners(sockets) if sockets else open_listeners(self.settings)
         try:
-            engine = self._engine = create_engine(self.settings)
+            engine = self._engine = self._create_engine()
             for listener in self._listeners:
                 engine.add_listener(listener.socket.fileno())
         except (MemoryError, OSError, ValueError) as error:
@@ -291,20 +294,37 @@ class Server:
         except RuntimeError as error:
             raise StartError(f"failed to start the threads: {error}", EXIT_FAILURE) from error
 
+    def _create_engine(self) -> Engine:
+        if self.settings.memory_file is None:
+            return create_engine(self.settings)
+        from .restart import MemoryFile  # for its checksums, which few servers need
+
+        self._memory = MemoryFile(self.settings.memory_file)
+        return self._memory.start_engine(partial(create_engine, self.settings))
+
     def _spawn(self, name: str, body: Callable[[], None]) -> None:
         thread = threading.Thread(target=body, name=f"cachecore-{name}", daemon=True)
         thread.start()
         self._threads.append(thread)
 
-    def _release(self) -> None:
-        """Undo as much of ``_start`` as has been done."""
-        if self._engine is not None:
+    def _release(self, *, save: bool = False) -> None:
+        """Undo as much of ``_start`` as has been done. Raises OSError, at the end, if saving fails."""
+        with contextlib.ExitStack() as undoing:
+            undoing.callback(self._forget)
+            if self._memory is not None:
+                undoing.callback(self._memory.close)
+            undoing.callback(close_listeners, self._listeners)
+            if self._engine is None:
+                return
+            undoing.callback(self._engine.close)
             self._engine.stop()
             for thread in self._threads:
                 thread.join()
-            self._engine.close()
-        close_listeners(self._listeners)
-        self._listeners, self._threads, self._engine = [], [], None
+            if save and self._memory is not None:
+                self._memory.save(self._engine)
+
+    def _forget(self) -> None:
+        self._listeners, self._threads, self._engine, self._memory = [], [], None, None
 
 
 def _serve_admin(engine: Engine, admin: Admin) -> None:

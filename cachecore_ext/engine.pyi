@@ -63,9 +63,12 @@ class Engine:
         worker_logbuf_size: int = 65536,  # bytes of events that each thread records ahead; both: 0 is the least
         prefix_delimiter: bytes = b":",  # the byte that ends a key's prefix (-D)
         detail_enabled: bool = False,  # whether the statistics per prefix are on from the start
+        memory_fd: int | None = ...,  # descriptor of the file that the items are to lie in; stays the caller's
+        memory_state: bytes | None = ...,  # what save said of that file; None: empty it
+        memory_downtime: int = ...,  # seconds since then
     ) -> None:
-        """Reserve the memory. MemoryError: the address space cannot be had; OSError: no descriptors left;
-        ValueError: a value out of range."""
+        """Reserve the memory. MemoryError: the address space cannot be had; OSError: no descriptors left, or
+        no space for the file; ValueError: a value out of range; restart.StateError: the file cannot be taken up."""
 
     def add_listener(self, fd: int) -> None:
         """Accept clients on this listening, non-blocking socket. The caller keeps and closes it, after ``close``."""
@@ -97,6 +100,10 @@ class Engine:
 
     def close(self) -> None:
         """Close the connections and free the memory. Call after the threads have been joined; again is a no-op."""
+
+    def save(self) -> bytes:
+        """``close``, but let another engine, in a process to come, go on with the file of ``memory_fd``; how, say the
+        bytes returned. OSError: the file cannot be written."""
 
     def counters(self) -> dict[str, int]:
         """Every counter since start or ``reset_counters`` and every gauge, summed over the threads."""

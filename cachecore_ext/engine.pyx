@@ -31,6 +31,7 @@ from cachecore_ext.protocol.prefixes cimport (
     PrefixEntry, Prefixes, prefixes_copy, prefixes_free, prefixes_open, prefixes_reset,
 )
 from cachecore_ext.protocol.session cimport Service
+from cachecore_ext.restart cimport begin_file, save_store, take_up
 from cachecore_ext.storage.lru cimport FACTOR_ONE, TEMP_OFF
 from cachecore_ext.storage.maintenance cimport (
     Maintenance, maintenance_free, maintenance_init, maintenance_run, maintenance_wake,
@@ -196,6 +197,9 @@ cdef class Engine:
         worker_logbuf_size=64 * 1024,
         prefix_delimiter=b":",
         detail_enabled=False,
+        memory_fd=None,
+        memory_state=None,
+        memory_downtime=0,
     ):
         cdef StoreSettings settings
         cdef uint32_t[CLASSES] chunk_sizes
@@ -219,6 +223,7 @@ cdef class Engine:
             chunk_sizes[i] = slab_sizes[i]
         settings.chunk_sizes = chunk_sizes if slab_sizes else NULL
         settings.hugepages = hugepages
+        settings.memory_file = -1 if memory_fd is None else memory_fd
         settings.evictions = evictions
         settings.use_cas = use_cas
         self.service.debug_commands = debug_commands
@@ -254,6 +259,10 @@ cdef class Engine:
         self.set_automove_ratio(slab_automove_ratio)
         self.set_automove_window(slab_automove_window)
         self.set_detail(detail_enabled)
+        if memory_fd is not None and memory_state is None:
+            begin_file(self.store)
+        elif memory_fd is not None:
+            take_up(&self.maintenance.context, memory_state, memory_downtime)
 
     cdef _set_version(self, version):
         cdef bytes line = f"VERSION {version}\r\n".encode("ascii")
@@ -310,14 +319,20 @@ cdef class Engine:
     def __dealloc__(self):
         self._release()
 
+    cdef void _close_connections(self) noexcept:
+        cdef uint32_t i
+        if self.shared.by_fd == NULL or self.nworkers == 0:
+            return
+        for i in range(self.shared.top_fd + 1):
+            if self.shared.by_fd[i].owner != 0:
+                conn_free(self.shared.by_fd[i].conn, &self.shared, &self.workers[0].scratch.session)
+                self.shared.by_fd[i].owner = 0
+                close(<int>i)
+
     cdef void _release(self) noexcept:
         """Free everything, in whatever state it is."""
         cdef uint32_t i
-        if self.shared.by_fd != NULL and self.nworkers > 0:
-            for i in range(self.shared.top_fd + 1):
-                if self.shared.by_fd[i].owner != 0:
-                    conn_free(self.shared.by_fd[i].conn, &self.shared, &self.workers[0].scratch.session)
-                    close(<int>i)
+        self._close_connections()
         free(self.shared.by_fd)
         free(self.shared.peers)
         self.shared.by_fd = NULL
@@ -446,6 +461,17 @@ cdef class Engine:
 
     def close(self):
         self._release()
+
+    def save(self):
+        """close, leaving memory_fd's file so that it can be taken up."""
+        self._check_open()
+        if self.store.slabs.file < 0:
+            raise RuntimeError("the engine has no memory file")
+        self._close_connections()
+        try:
+            return save_store(self.store)
+        finally:
+            self._release()
 
     # ---- looking in
 

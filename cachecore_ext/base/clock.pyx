@@ -29,6 +29,12 @@ cdef void clock_init(Clock *clock) noexcept nogil:
     clock.frozen = -1
 
 
+cdef void clock_continue(Clock *clock, int64_t unix_start, uint32_t tick) noexcept nogil:
+    """Go on from this tick; ``unix_start`` is the unix time of tick 0. For a clock that nobody reads yet."""
+    clock.mono_start = monotonic_seconds() + CLOCK_START - tick
+    clock.unix_start = unix_start
+
+
 cdef uint32_t clock_now(Clock *clock) noexcept nogil:
     """The current tick, never below 2: tick 0 means "never", tick 1 "long expired"."""
     cdef int64_t standing = load_i64(&clock.frozen)

@@ -8,6 +8,7 @@ cdef extern from *:
     #endif
     #include <arpa/inet.h>
     #include <errno.h>
+    #include <fcntl.h>
     #include <netinet/in.h>
     #include <poll.h>
     #include <sys/epoll.h>
@@ -94,11 +95,17 @@ cdef extern from *:
     uint16_t ntohs(uint16_t number) noexcept nogil
     const char *inet_ntop(int family, const void *ip, char *text, unsigned int size) noexcept nogil
 
-    enum: PROT_NONE, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_NORESERVE
+    enum: PROT_NONE, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_SHARED, MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE
     void *MAP_FAILED
     void *mmap(void *address, size_t length, int prot, int flags, int fd, int64_t offset) noexcept nogil
     int munmap(void *address, size_t length) noexcept nogil
     int mprotect(void *address, size_t length, int protection) noexcept nogil
     enum: MADV_DONTNEED, MADV_HUGEPAGE
     int madvise(void *address, size_t length, int advice) noexcept nogil
+    enum: MS_SYNC
+    int msync(void *address, size_t length, int flags) noexcept nogil
+    enum: SEEK_END
+    int64_t lseek(int fd, int64_t offset, int whence) noexcept nogil
+    int ftruncate(int fd, int64_t length) noexcept nogil
+    int posix_fallocate(int fd, int64_t offset, int64_t length) noexcept nogil  # returns the error's number
     ssize_t getrandom(void *data, size_t size, unsigned int flags) noexcept nogil

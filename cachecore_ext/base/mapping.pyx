@@ -1,6 +1,7 @@
 """Reserving and opening address space."""
 from cachecore_ext.base.linux cimport (
-    MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE, mmap, mprotect, munmap,
+    MAP_ANONYMOUS, MAP_FAILED, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE, mmap,
+    mprotect, munmap,
 )
 
 
@@ -13,6 +14,14 @@ cdef void *mapping_reserve(size_t nbytes) noexcept nogil:
 cdef bint mapping_open(void *mapping, size_t nbytes) noexcept nogil:
     """Make its first ``nbytes`` usable; zero on first use. False when the system does not grant that."""
     return mprotect(mapping, nbytes, PROT_READ | PROT_WRITE) == 0
+
+
+cdef bint mapping_open_file(void *mapping, size_t nbytes, int fd) noexcept nogil:
+    """Let its first ``nbytes`` be those of a file, shared with it. False when the system does not grant that.
+
+    The file may still be shorter; what lies beyond its end must not be touched until it has grown.
+    """
+    return mmap(mapping, nbytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED
 
 
 cdef void mapping_free(void *mapping, size_t nbytes) noexcept nogil:

@@ -41,6 +41,7 @@ cdef class Slabs:
         settings.factor = factor
         settings.chunk_min = chunk_min
         settings.chunk_max = chunk_max
+        settings.file = -1
         settings.table_cost = table_cost
         settings.initial_charge = initial_charge
         if sizes:

@@ -26,6 +26,9 @@ from cachecore_ext.storage.lru cimport COLD, HOT, SEGMENTS, TEMP, WARM, LruClass
 from cachecore_ext.storage.maintenance cimport Maintenance, maintenance_free, maintenance_init, maintenance_step
 from cachecore_ext.storage.mover cimport mover_request
 from cachecore_ext.storage.slabs cimport CHUNK_MAX, PAGE_SIZE, TOP_PAGES, chunk_at, chunk_class
+from cachecore_ext.storage.snapshot cimport (
+    SNAPSHOT_TAKEN_UP, snapshot_clear, snapshot_load, snapshot_save, snapshot_size,
+)
 from cachecore_ext.storage.store cimport (
     PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET, STORED, Context, Put, Store as StoreStruct,
     StoreSettings, StoreStatus, store_class, store_empty_locked, store_fetched_locked, store_find_locked,
@@ -39,6 +42,10 @@ cdef enum:
     CHECK_CLOCK = 256      # turns of a loop between two looks at the clock
 
 STATUS = ("STORED", "NOT_STORED", "EXISTS", "NOT_FOUND", "TOO_LARGE", "NO_MEMORY", "NON_NUMERIC")
+REFUSALS = (
+    "TAKEN_UP", "OTHER_FORMAT", "OTHER_LIMIT", "OTHER_ITEM_SIZE", "OTHER_CAS", "OTHER_CHUNKS", "STATE_WRONG", "FILE_LENGTH",
+    "PAGE_DAMAGED", "ITEM_WRONG", "NO_ROOM",
+)
 MODES = {"set": PUT_SET, "add": PUT_ADD, "replace": PUT_REPLACE, "append": PUT_APPEND, "prepend": PUT_PREPEND}
 MARKS = {
     "flags": ITEM_FLAGS, "large": ITEM_LARGE, "chained": ITEM_CHAINED, "binary": ITEM_BINARY, "fetched": ITEM_FETCHED,
@@ -63,7 +70,8 @@ cdef class Store:
     cdef uint32_t never
 
     def __cinit__(self, *, uint64_t memory_limit=64 << 20, uint64_t item_size_max=1 << 20, double growth_factor=0,
-                  uint32_t chunk_min=48, uint32_t chunk_max=CHUNK_MAX, uint32_t threads=4, bint evictions=True, bint use_cas=True):
+                  uint32_t chunk_min=48, uint32_t chunk_max=CHUNK_MAX, uint32_t threads=4, bint evictions=True, bint use_cas=True,
+                  int memory_fd=-1, memory_state=None, int64_t downtime=0):
         cdef StoreSettings settings
         self.held = {}
         self.store = <StoreStruct *>calloc(1, sizeof(StoreStruct))
@@ -76,12 +84,26 @@ cdef class Store:
         settings.chunk_max = chunk_max
         settings.chunk_sizes = NULL
         settings.hugepages = False
+        settings.memory_file = memory_fd
         settings.threads = threads
         settings.evictions = evictions
         settings.use_cas = use_cas
         if store_init(self.store, &settings) != 0:
             raise MemoryError
         self.initial_charge = self.store.slabs.charged
+        if memory_fd >= 0 and memory_state is None:
+            assert snapshot_clear(self.store) == 0
+        elif memory_fd >= 0:
+            self.take_up(memory_state, downtime)
+
+    cdef take_up(self, bytes state, int64_t downtime):
+        cdef Context context
+        cdef CounterSet counters
+        self.begin(&context, &counters)
+        status = snapshot_load(&context, state, len(state), downtime)
+        self.end(&counters)
+        if status != SNAPSHOT_TAKEN_UP:
+            raise ValueError(REFUSALS[<int>status])
 
     def __dealloc__(self):
         maintenance_free(&self.maintenance)
@@ -270,6 +292,26 @@ cdef class Store:
     def release(self, int handle):
         """Let it go."""
         store_release(self.store, <Item *><uint64_t>self.held.pop(handle))
+
+    def save(self):
+        """Bring the file to rest: the state. The store may not be used any more."""
+        cdef bytes state = bytes(snapshot_size(self.store))
+        assert snapshot_save(self.store, state)
+        return state
+
+    def order(self):
+        """The keys in each segment of each class, from head to tail, and what else is restored of the lists."""
+        cdef Item *item
+        found = {}
+        for cls in range(1, self.store.slabs.nclasses + 1):
+            for i, refs in enumerate(lru_census(&self.store.lru, cls)):
+                keys = []
+                for ref in refs:
+                    item = <Item *>chunk_at(&self.store.slabs, ref)
+                    keys.append(item_key(item)[:item_nkey(item)])
+                if keys:
+                    found[cls, i] = keys
+        return found
 
     # ---- clock and sums
 

@@ -11,7 +11,9 @@ address space is reserved as the unit can reach, so the limit may be raised late
 
 Free chunks are kept page by page, and a class knows which of its pages have some. So a page can be withdrawn from its
 class in one step, and goes back to the pool, or to another class, when the last of its chunks has come back
-(``slab_page_leave`` ... ``slab_page_move``; the mover empties it meanwhile). Pages in the pool take no memory.
+(``slab_page_leave`` ... ``slab_page_move``; the mover empties it meanwhile). Pages in the pool take no memory, unless
+the region is a file's: then its limit is fixed, and the pages that it can lead to are the file's from the start, as
+there must be no write that the file system has no room for.
 
 A page is charged against the limit together with the hash table that its chunks can come to need, so pages and table
 stay within it; the table does not shrink, so what it was charged once stays charged. Each class may have its first page
@@ -63,6 +65,7 @@ cdef struct SlabSettings:
     uint64_t table_cost       # bytes of hash table to charge for 1024 chunks
     uint64_t initial_charge   # what the hash table takes from the start
     bint hugepages            # ask the kernel for large pages
+    int file                  # descriptor of the file that the region is to be; -1: none
 
 cdef struct Slabs:
     char *region              # all below is set once, but for what a lock is named for
@@ -75,6 +78,7 @@ cdef struct Slabs:
     uint32_t chunk_max
     uint64_t table_cost
     uint64_t initial_charge
+    int file                  # that the region is; -1: none
     Lock page_lock
     uint32_t pages            # that were ever handed out; atomic; page_lock to change it and what follows
     uint32_t pages_open       # the region is open up to this page
@@ -100,6 +104,7 @@ cdef void slab_page_leave(Slabs *slabs, uint32_t page) noexcept nogil
 cdef void slab_page_stay(Slabs *slabs, uint32_t page) noexcept nogil
 cdef uint32_t slab_page_free(Slabs *slabs, uint32_t page) noexcept nogil
 cdef void slab_page_move(Slabs *slabs, uint32_t page, uint32_t cls) noexcept nogil
+cdef void slab_page_restore(Slabs *slabs, uint32_t page, uint32_t cls, const uint8_t *used) noexcept nogil
 
 
 cdef inline void *chunk_at(const Slabs *slabs, uint32_t ref) noexcept nogil:
@@ -127,6 +132,15 @@ cdef inline uint32_t chunk_class(const Slabs *slabs, const void *chunk) noexcept
 cdef inline void *page_chunk(const Slabs *slabs, uint32_t page, uint32_t size, uint32_t index) noexcept nogil:
     """A page's chunk by its index, with chunks of ``size`` bytes."""
     return slabs.region + (<uint64_t>page << PAGE_SHIFT) + <uint64_t>index * size
+
+
+cdef inline uint64_t slabs_open_bytes(const Slabs *slabs) noexcept nogil:
+    """How much of the region is open; its file's length, if it is one's. For who knows that it stays so."""
+    return <uint64_t>slabs.pages_open << PAGE_SHIFT
+
+
+cdef inline bint bit_is_set(const uint8_t *bits, uint64_t index) noexcept nogil:
+    return (bits[index >> 3] >> (index & 7)) & 1
 
 
 cdef inline uint32_t slab_class_for(const Slabs *slabs, size_t size) noexcept nogil:

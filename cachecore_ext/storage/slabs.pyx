@@ -7,7 +7,7 @@ from cachecore_ext.base.atomics cimport load_u64, store_u8, store_u32, store_u64
 from cachecore_ext.base.compiler cimport static_same
 from cachecore_ext.base.linux cimport MADV_DONTNEED, MADV_HUGEPAGE, madvise
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
-from cachecore_ext.base.mapping cimport mapping_free, mapping_open, mapping_reserve
+from cachecore_ext.base.mapping cimport mapping_free, mapping_open, mapping_open_file, mapping_reserve
 from cachecore_ext.storage.item cimport ITEM_HEADER, Item
 
 cdef enum:
@@ -120,6 +120,7 @@ cdef int slabs_init(Slabs *slabs, const SlabSettings *settings) noexcept nogil:
     """Set up a region without pages. 0, or -1 when the address space cannot be had."""
     static_same(sizeof(SlabClass), 64)
     memset(slabs, 0, sizeof(Slabs))
+    slabs.file = settings.file
     slabs.chunk_max = settings.chunk_max
     slabs.table_cost = settings.table_cost
     slabs.initial_charge = settings.initial_charge
@@ -147,6 +148,12 @@ cdef void slabs_free(Slabs *slabs) noexcept nogil:
     slabs.page = NULL
 
 
+cdef bint open_region(Slabs *slabs, uint64_t nbytes) noexcept nogil:
+    if slabs.file < 0:
+        return mapping_open(slabs.region, nbytes)
+    return mapping_open_file(slabs.region, nbytes, slabs.file)
+
+
 cdef bint slabs_set_limit(Slabs *slabs, uint64_t limit) noexcept nogil:
     """Change the limit; False, and nothing changed, when the region cannot hold so much.
 
@@ -157,7 +164,7 @@ cdef bint slabs_set_limit(Slabs *slabs, uint64_t limit) noexcept nogil:
     if wanted * PAGE_SIZE > slabs.region_size:
         return False
     lock_acquire(&slabs.page_lock)
-    opened = wanted <= slabs.pages_open or mapping_open(slabs.region, wanted * PAGE_SIZE)
+    opened = wanted <= slabs.pages_open or open_region(slabs, wanted * PAGE_SIZE)
     if opened:
         slabs.pages_open = max(slabs.pages_open, <uint32_t>wanted)
         store_u64(&slabs.limit, limit)
@@ -200,6 +207,13 @@ cdef uint32_t take_page(Slabs *slabs) noexcept nogil:
         page = slabs.pages
         store_u32(&slabs.pages, page + 1)
     return page
+
+
+cdef void pool_page(Slabs *slabs, uint32_t page) noexcept nogil:
+    """Put an empty page into the pool; page_lock."""
+    slabs.page[page].next = slabs.pool
+    slabs.pool = page + 1
+    slabs.pooled += 1
 
 
 cdef void open_page(Slabs *slabs, SlabClass *slab, uint32_t page) noexcept nogil:
@@ -350,9 +364,9 @@ cdef uint32_t slab_page_free(Slabs *slabs, uint32_t page) noexcept nogil:
 
 cdef void empty_page(Slabs *slabs, uint32_t page) noexcept nogil:
     """Let nobody's page take no memory, and be all zero: on that who walks pages relies. Where memory is locked, the
-    kernel does not take it back."""
+    kernel does not take it back; a file's stays the file's."""
     cdef void *first = page_chunk(slabs, page, 0, 0)
-    if madvise(first, PAGE_SIZE, MADV_DONTNEED) != 0:
+    if slabs.file >= 0 or madvise(first, PAGE_SIZE, MADV_DONTNEED) != 0:
         memset(first, 0, PAGE_SIZE)
 
 
@@ -373,10 +387,51 @@ cdef void slab_page_move(Slabs *slabs, uint32_t page, uint32_t cls) noexcept nog
     if cls != 0:
         charge_page(slabs, 1, cls)
     else:
-        slabs.page[page].next = slabs.pool
-        slabs.pool = page + 1
-        slabs.pooled += 1
+        pool_page(slabs, page)
     lock_release(&slabs.page_lock)
     if cls != 0:
         adopt_page(slabs, cls, page)
         lock_release(&slabs.classes[cls].lock)
+
+
+# ---- a page of the process before
+
+cdef void free_unused(Slabs *slabs, uint32_t page, const uint8_t *used) noexcept nogil:
+    """Make the chunks that are in no use the page's free ones: those behind the last used one are as never used."""
+    cdef Page *p = &slabs.page[page]
+    cdef SlabClass *slab = &slabs.classes[page_class(slabs, page)]
+    cdef uint32_t index = slab.per_page
+    cdef Item *chunk
+    memset(p, 0, sizeof(Page))
+    while index > 0:
+        index -= 1
+        if bit_is_set(used, index):
+            continue
+        chunk = <Item *>page_chunk(slabs, page, slab.size, index)
+        store_u32(&chunk.meta, 0)
+        if index + p.fresh_left + 1 == slab.per_page:
+            p.fresh_left += 1
+        else:
+            chunk.next = p.free_head
+            p.free_head = chunk_ref(slabs, chunk)
+            p.free_count += 1
+
+
+cdef void slab_page_restore(Slabs *slabs, uint32_t page, uint32_t cls, const uint8_t *used) noexcept nogil:
+    """Take up the next page of the region as it was left: the class's, or the pool's (0).
+
+    ``used`` has a bit for each of its chunks. For a region that nobody works on yet, and a page whose class is noted.
+    """
+    cdef Page *p = &slabs.page[page]
+    cdef SlabClass *slab = &slabs.classes[cls]
+    slabs.pages = page + 1
+    if cls == 0:
+        empty_page(slabs, page)
+        pool_page(slabs, page)
+        return
+    free_unused(slabs, page, used)
+    charge_page(slabs, 1, cls)
+    slab.pages += 1
+    slab.free_count += p.free_count + p.fresh_left
+    if p.free_count + p.fresh_left > 0:
+        open_page(slabs, slab, page)

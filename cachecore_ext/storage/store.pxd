@@ -43,6 +43,7 @@ cdef struct StoreSettings:
     uint32_t nchunk_sizes
     uint32_t threads         # how many will work on the store at once
     bint hugepages           # ask the kernel for large pages
+    int memory_file          # descriptor of the file that the items are to lie in; -1: none
     bint evictions           # False: a full cache refuses
     bint use_cas             # False: no cas is shown, none ever matches
 

@@ -86,6 +86,7 @@ cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil:
     slabs.table_cost = sizeof(Bucket) * 1024 * TABLE_SLACK / 100 / LOAD
     slabs.initial_charge = table_initial_bytes(stripes)
     slabs.hugepages = settings.hugepages
+    slabs.file = settings.memory_file
     if slabs_init(&store.slabs, &slabs) != 0:
         return -1
     if table_init(&store.table, &store.slabs, stripes, max_items(store, settings.memory_limit),
@@ -102,7 +103,9 @@ cdef void store_free(Store *store) noexcept nogil:
 
 
 cdef bint store_set_limit(Store *store, uint64_t limit) noexcept nogil:
-    """Change the memory limit; False, and nothing changed, when so much cannot be had."""
+    """Change the memory limit; False, and nothing changed, when so much cannot be had, or the memory is a file."""
+    if store.slabs.file >= 0:
+        return False
     return table_open(&store.table, max_items(store, limit)) and slabs_set_limit(&store.slabs, limit)
 
 

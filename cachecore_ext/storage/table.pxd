@@ -103,6 +103,7 @@ cdef extern from * nogil:
 cdef int table_init(Table *table, const Slabs *slabs, uint64_t stripes, uint64_t max_items,
                     uint64_t reserved_items) noexcept nogil
 cdef bint table_open(Table *table, uint64_t max_items) noexcept nogil
+cdef void table_presize(Table *table, uint64_t items) noexcept nogil
 cdef void table_free(Table *table) noexcept nogil
 cdef uint64_t table_bytes(Table *table) noexcept nogil
 cdef uint64_t table_initial_bytes(uint64_t stripes) noexcept nogil

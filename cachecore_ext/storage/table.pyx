@@ -77,6 +77,11 @@ cdef bint table_open(Table *table, uint64_t max_items) noexcept nogil:
     return opened
 
 
+cdef void table_presize(Table *table, uint64_t items) noexcept nogil:
+    """Begin as large as so many items will need it, instead of growing. For a table that is empty and not in use yet."""
+    table.nbuckets = min(max(table.nbuckets, items / LOAD + 1), table.max_buckets)
+
+
 cdef void table_free(Table *table) noexcept nogil:
     unreserve(table)
     free(table.stripes)

@@ -249,7 +249,7 @@ class Ending:
         self.graceful = graceful
         self.calls: list[tuple[str, object]] = []
         self.on_shutdown: Callable[[bool], None] | None = None
-        self.listeners, self.addresses = (), []
+        self.listeners, self.addresses, self.restart_report = (), [], ""
 
     def start(self, sockets: list[socket.socket]) -> None:
         assert sockets == []

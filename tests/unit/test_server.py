@@ -15,7 +15,7 @@ import pytest
 import cachecore.server
 from cachecore import Server, Settings, SettingsError, StartError
 from cachecore.admin import Admin
-from cachecore.server import NOT_YET, create_engine, engine_options
+from cachecore.server import create_engine, engine_options
 from cachecore.stats import FIRST_TICK
 from tests.unit.fake_engine import FakeEngine
 from tests.unit.traces import nothing_left, own_threads, refused
@@ -243,7 +243,6 @@ DEFAULTS = {
     "worker_logbuf_size": 64 << 10,
     "hugepages": False,
     "users": None,
-    "memory_file": None,
 }
 
 
@@ -287,7 +286,7 @@ DEFAULTS = {
             {"watcher_logbuf_size": 1, "worker_logbuf_size": 2},
             {"watcher_logbuf_size": 1024, "worker_logbuf_size": 2048},
         ),
-        ({"enable_largepages": True, "memory_file": "/m"}, {"hugepages": True, "memory_file": "/m"}),
+        ({"enable_largepages": True}, {"hugepages": True}),
     ],
 )
 def test_what_the_engine_is_told(options, told):
@@ -302,13 +301,8 @@ def test_the_engine_is_told_what_it_knows(monkeypatch):
     told: dict[str, object] = {}
     module = type("Module", (), {"Engine": lambda **options: told.update(options)})
     monkeypatch.setitem(sys.modules, "cachecore_ext.engine", module)
-    create_engine(Settings())
-    assert told == {name: value for name, value in DEFAULTS.items() if name not in NOT_YET}
-
-
-def test_a_server_without_what_keeps_the_items_does_not_start():
-    refusal = refused(port=0, memory_file="/m")
-    assert str(refusal) == "failed to start the engine: memory_file is not available yet"
+    create_engine(Settings(), memory_fd=5)
+    assert told == DEFAULTS | {"memory_fd": 5}
 
 
 def test_a_file_of_users_that_is_missing():
