@@ -110,6 +110,7 @@ def test_what_a_client_sees_is_what_it_was(path):
         assert after["total_items"] == after["curr_items"] == 12
         assert (after["cmd_set"], after["get_hits"], after["evictions"]) == (0, 0, 0)
         assert answers(server, *QUESTIONS) == expected
+        assert b"MEMLIMIT_ADJUST_FAILED" in answers(server, b"cache_memlimit 128\r\n")[0]
 
 
 def test_again_and_again(path):
@@ -387,6 +388,15 @@ def test_the_daemon_goes_on_after_sigusr1_alone(path):
         assert said == ["Gracefully stopping"] * kept
         with daemon(*words(path)) as running:
             assert reports(running.said) == [f"[restart] going on with 1 items of {path}" if kept else NOTHING]
+
+
+def test_a_client_may_end_it_gracefully(path):
+    with daemon(*words(path, "-A")) as running, Client(("127.0.0.1", running.port)) as client:
+        client.ask(b"set k 0 0 1\r\nv\r\n", b"STORED\r\n")
+        client.transcript_to_close(b"shutdown graceful\r\n")
+        assert running.wait() == (0, ["Gracefully stopping"])
+    with serving(path) as server:
+        assert items(server) == 1
 
 
 def test_the_daemon_says_why_not(path):

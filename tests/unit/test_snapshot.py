@@ -239,15 +239,16 @@ def test_a_page_that_left_its_class_is_clean(place):
     store = place.fresh()
     store.maintain()
     store.automove(0)
-    store.fill(0, 9000, 500)
+    for i in range(9000):
+        store.put("set", b"%d" % i, value(i, 500))
     cls = max(store.lists())
     for i in range(9000):
-        store.delete(b"key%d" % i)
+        store.delete(b"%d" % i)
     assert store.reassign(cls, 0) == 0
     store.maintain(2000)
     assert store.mover()["moved"] == 1
-    for i in range(8):
-        store.put("set", b"%d" % i, value(i, 60))
+    for i in range(60):
+        store.put("set", b"%d" % i, value(i, i * 10))
     store.check()
     again = place.again(store.save())
     again.check()
@@ -334,6 +335,8 @@ def test_a_flush_holds(place):
     assert again.get(b"before, explicit") is None
     assert again.get(b"after")[0] == b"2"
     assert again.get(b"after, explicit")[0] == b"2"
+    again.put("set", b"later, explicit", b"3", explicit=4)  # within the same second, most likely
+    assert again.get(b"later, explicit")[0] == b"3"
 
 
 @pytest.mark.parametrize("downtime", [0, 60])
