@@ -32,6 +32,7 @@ from cachecore_ext.protocol.prefixes cimport (
 )
 from cachecore_ext.protocol.session cimport Service
 from cachecore_ext.restart cimport begin_file, save_store, take_up
+from cachecore_ext.storage.balance cimport RATIO_ONE
 from cachecore_ext.storage.lru cimport FACTOR_ONE, TEMP_OFF
 from cachecore_ext.storage.maintenance cimport (
     Maintenance, maintenance_free, maintenance_init, maintenance_run, maintenance_wake,
@@ -60,7 +61,6 @@ cdef enum:
     PREFIXES_AT_ONCE = 64        # copied under the lock for which who counts waits
     WORKER_LOG_MIN = 1024        # bytes
     WORKER_LOG_MAX = 1 << 30
-    RATIO_ONE = 1000             # the automover's ratio is kept in thousandths
     SURVEY_NOTES = 1024          # items looked at between two looks at Python
     SIZE_STEP = 32               # bytes: the steps of ``stats sizes``
     CACHEDUMP_MAX = 2 * 1024 * 1024  # bytes of ``stats cachedump``, its END and a NUL counted
@@ -602,43 +602,53 @@ cdef class Engine:
 
     @property
     def slab_reassign_last_busy_status(self):
+        self._check_open()
         return BUSY_NAMES[load_u32(&self.maintenance.mover.last_busy)]
 
     def set_automove(self, uint32_t mode):
+        self._check_open()
         store_u32(&self.maintenance.balance.mode, mode)
         store_u32(&self.store.always_wanting, mode == 2)
 
     @property
     def automove(self):
+        self._check_open()
         return load_u32(&self.maintenance.balance.mode)
 
     def set_automove_ratio(self, double ratio):
         cdef double most = 0xFFFFFFFF
+        self._check_open()
         ratio = min(max(ratio * RATIO_ONE + 0.5, 1.0), most)
         store_u32(&self.maintenance.balance.ratio, <uint32_t>ratio)
 
     @property
     def automove_ratio(self):
+        self._check_open()
         return load_u32(&self.maintenance.balance.ratio) / <double>RATIO_ONE
 
     def set_automove_window(self, uint32_t looks):
+        self._check_open()
         if looks == 0:
             raise ValueError("the window must be at least 1")
         store_u32(&self.maintenance.balance.window, looks)
 
     @property
     def automove_window(self):
+        self._check_open()
         return load_u32(&self.maintenance.balance.window)
 
     def set_lru_segmented(self, bint on):
+        self._check_open()
         store_u32(&self.store.lru.tuning.segmented, on)
 
     @property
     def lru_segmented(self):
+        self._check_open()
         return bool(load_u32(&self.store.lru.tuning.segmented))
 
     def set_lru_tuning(self, uint32_t hot_pct, uint32_t warm_pct, double hot_factor, double warm_factor):
         cdef double most = 0xFFFFFFFF
+        self._check_open()
         if hot_factor <= 0 or warm_factor <= 0:
             raise ValueError("the factors must be above 0")
         tuning = &self.store.lru.tuning
@@ -649,48 +659,60 @@ cdef class Engine:
 
     @property
     def hot_lru_pct(self):
+        self._check_open()
         return load_u32(&self.store.lru.tuning.hot_pct)
 
     @property
     def warm_lru_pct(self):
+        self._check_open()
         return load_u32(&self.store.lru.tuning.warm_pct)
 
     @property
     def hot_max_factor(self):
+        self._check_open()
         return load_u32(&self.store.lru.tuning.hot_factor) / <double>FACTOR_ONE
 
     @property
     def warm_max_factor(self):
+        self._check_open()
         return load_u32(&self.store.lru.tuning.warm_factor) / <double>FACTOR_ONE
 
     def set_temporary_ttl(self, seconds):
+        self._check_open()
         store_u32(&self.store.lru.tuning.temporary_ttl, <uint32_t>TEMP_OFF if seconds is None else seconds)
 
     @property
     def temporary_ttl(self):
+        self._check_open()
         ttl = load_u32(&self.store.lru.tuning.temporary_ttl)
         return None if ttl == <uint32_t>TEMP_OFF else ttl
 
     def set_crawler_enabled(self, bint on):
+        self._check_open()
         store_u32(&self.maintenance.crawler.enabled, on)
         maintenance_wake(&self.maintenance)
 
     @property
     def crawler_enabled(self):
+        self._check_open()
         return bool(load_u32(&self.maintenance.crawler.enabled))
 
     def set_crawler_sleep(self, uint32_t us):
+        self._check_open()
         store_u32(&self.maintenance.crawler.sleep_us, us)
 
     @property
     def crawler_sleep(self):
+        self._check_open()
         return load_u32(&self.maintenance.crawler.sleep_us)
 
     def set_crawler_tocrawl(self, uint32_t items):
+        self._check_open()
         store_u32(&self.maintenance.crawler.tocrawl, items)
 
     @property
     def crawler_tocrawl(self):
+        self._check_open()
         return load_u32(&self.maintenance.crawler.tocrawl)
 
     def crawl(self, classes):
@@ -769,6 +791,7 @@ cdef class Engine:
 
     @property
     def verbosity(self):
+        self._check_open()
         return load_u32(&self.service.verbosity)
 
     @property

@@ -33,7 +33,6 @@ cdef extern from *:
     uint32_t load_u32 "CC_LOAD"(const uint32_t *p) noexcept nogil
     uint64_t load_u64 "CC_LOAD"(const uint64_t *p) noexcept nogil
     int64_t load_i64 "CC_LOAD"(const int64_t *p) noexcept nogil
-    uint16_t load_u16 "CC_LOAD"(const uint16_t *p) noexcept nogil
     void store_u8 "CC_STORE"(uint8_t *p, uint8_t value) noexcept nogil
     void store_u32 "CC_STORE"(uint32_t *p, uint32_t value) noexcept nogil
     void store_u64 "CC_STORE"(uint64_t *p, uint64_t value) noexcept nogil

@@ -7,7 +7,7 @@ from cachecore_ext.base.atomics cimport (
     add_u64, load_acquire_u64, load_u32, store_release_u32, store_release_u64,
 )
 from cachecore_ext.base.counters cimport LOG_WORKER_DROPPED, LOG_WORKER_WRITTEN, count
-from cachecore_ext.base.linux cimport CLOCK_REALTIME, clock_gettime, timespec, write
+from cachecore_ext.base.linux cimport CLOCK_REALTIME, clock_gettime, eventfd_write, timespec
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 
 
@@ -101,12 +101,12 @@ cdef Event *begin(EventLog *log, EventKind kind, uint32_t watch, const void *dat
 
 cdef void end(EventLog *log) noexcept nogil:
     """Hand the record over. The logger looks in from time to time; when the room becomes half full it is woken."""
-    cdef uint64_t tail = load_acquire_u64(&log.tail), half = log.size / 2, one = 1
+    cdef uint64_t tail = load_acquire_u64(&log.tail), half = log.size / 2
     cdef bint wake = log.head - tail < half and log.reserved - tail >= half
     store_release_u64(&log.head, log.reserved)
     count(log.counters, LOG_WORKER_WRITTEN)
     if wake:
-        write(log.hub.signal, &one, sizeof(one))
+        eventfd_write(log.hub.signal, 1)
 
 
 # ---- the events

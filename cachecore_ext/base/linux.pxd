@@ -1,5 +1,5 @@
 """What the kernel and libc offer: declarations only."""
-from libc.stdint cimport int64_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from *:
     """
@@ -52,6 +52,8 @@ cdef extern from *:
 
     enum: EFD_NONBLOCK, EFD_CLOEXEC
     int eventfd(unsigned int initial, int flags) noexcept nogil
+    int eventfd_write(int fd, uint64_t value) noexcept nogil
+    int eventfd_read(int fd, uint64_t *value) noexcept nogil
 
     enum: AF_UNIX, SOL_SOCKET, SO_DOMAIN
     int getsockopt(int fd, int level, int option, void *value, unsigned int *length) noexcept nogil
@@ -74,8 +76,6 @@ cdef extern from *:
     ssize_t send(int fd, const void *data, size_t size, int flags) noexcept nogil
     ssize_t sendmsg(int fd, const msghdr *message, int flags) noexcept nogil
     ssize_t readv(int fd, const iovec *parts, int count) noexcept nogil
-    ssize_t read(int fd, void *data, size_t size) noexcept nogil
-    ssize_t write(int fd, const void *data, size_t size) noexcept nogil
 
     enum: AF_INET, AF_INET6, INET6_ADDRSTRLEN
     struct in_addr:

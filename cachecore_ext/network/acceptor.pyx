@@ -1,22 +1,22 @@
 """Accepting, and what to do when there is no room for one more."""
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset, strlen
 
 from cachecore_ext.base.atomics cimport (
     add_u32, load_acquire_u16, load_acquire_u32, load_u32, replace_u8, store_release_u16, store_u8, store_u32,
 )
-from cachecore_ext.base.clock cimport clock_now
+from cachecore_ext.base.clock cimport clock_now, monotonic_us
 from cachecore_ext.base.counters cimport (
     LISTEN_DISABLED_NUM, MALLOC_FAILS, REJECTED_CONNECTIONS, TIME_IN_LISTEN_DISABLED_US, TOTAL_CONNECTIONS, count,
     count_many,
 )
 from cachecore_ext.base.eventlog cimport WATCH_CONNEVENTS, PeerAddress, event_conn_new, hub_watched
 from cachecore_ext.base.linux cimport (
-    AF_INET, AF_INET6, AF_UNIX, CLOCK_MONOTONIC, ECONNABORTED, EFD_CLOEXEC, EFD_NONBLOCK, EINTR, EMFILE, ENFILE, ENOBUFS,
-    ENOMEM, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLIN, MSG_NOSIGNAL, SO_DOMAIN, SOCK_CLOEXEC, SOCK_NONBLOCK,
-    SOL_SOCKET, accept4, clock_gettime, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, error_number, eventfd,
-    getsockopt, ntohs, read, send, sockaddr_in, sockaddr_in6, sockaddr_storage, timespec, write,
+    AF_INET, AF_INET6, AF_UNIX, ECONNABORTED, EFD_CLOEXEC, EFD_NONBLOCK, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM,
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLIN, MSG_NOSIGNAL, SO_DOMAIN, SOCK_CLOEXEC, SOCK_NONBLOCK,
+    SOL_SOCKET, accept4, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, error_number, eventfd, eventfd_read,
+    eventfd_write, getsockopt, ntohs, send, sockaddr_in, sockaddr_in6, sockaddr_storage,
 )
 from cachecore_ext.network.connection cimport ARRIVING, NEW, Connection, Descriptor, conn_free, conn_new
 from cachecore_ext.network.worker cimport worker_deal
@@ -82,13 +82,12 @@ cdef int acceptor_add(Acceptor *acceptor, int fd) noexcept nogil:
 
 cdef void acceptor_wake(Acceptor *acceptor) noexcept nogil:
     """Let the loop look at ``stop``. For any thread."""
-    cdef uint64_t one = 1
-    write(acceptor.wake, &one, sizeof(one))
+    eventfd_write(acceptor.wake, 1)
 
 
 cdef void take_wake(Acceptor *acceptor) noexcept nogil:
     cdef uint64_t wakes = 0
-    read(acceptor.wake, &wakes, sizeof(wakes))
+    eventfd_read(acceptor.wake, &wakes)
 
 
 cdef void watch_listeners(Acceptor *acceptor, bint listening) noexcept nogil:
@@ -206,20 +205,14 @@ cdef void accept_all(Acceptor *acceptor, const Listener *listener) noexcept nogi
             return
 
 
-cdef int64_t now_us() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000000 + now.tv_nsec / 1000
-
-
 cdef void sit_out(Acceptor *acceptor) noexcept nogil:
     """Rest, until there may be room again."""
     cdef epoll_event event
-    cdef int64_t began = now_us()
+    cdef int64_t began = monotonic_us()
     # The listeners are not watched: an event is a wake.
     if epoll_wait(acceptor.epoll, &event, 1, PAUSE_MS if acceptor.starved else FULL_MS) > 0:
         take_wake(acceptor)
-    count_many(acceptor.counters, TIME_IN_LISTEN_DISABLED_US, now_us() - began)
+    count_many(acceptor.counters, TIME_IN_LISTEN_DISABLED_US, monotonic_us() - began)
     if acceptor.starved or not is_full(acceptor.shared):
         watch_listeners(acceptor, True)
 

@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from cachecore_ext.base.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, read, write
+from cachecore_ext.base.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, eventfd_read, eventfd_write
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 
 
@@ -52,14 +52,13 @@ cdef Ticket *tickets_take(TicketList *tickets) noexcept nogil:
 
 
 cdef void tickets_signal(TicketList *tickets) noexcept nogil:
-    cdef uint64_t one = 1
-    write(tickets.signal, &one, sizeof(one))
+    eventfd_write(tickets.signal, 1)
 
 
 cdef void tickets_await(TicketList *tickets) noexcept nogil:
     """Wait until something was put in, or signalled, since the last time."""
     cdef uint64_t counted = 0
-    read(tickets.signal, &counted, sizeof(counted))
+    eventfd_read(tickets.signal, &counted)
 
 
 cdef Ticket *ticket_new(Connection *conn, const char *line, size_t nline) noexcept nogil:

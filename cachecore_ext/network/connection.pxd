@@ -11,7 +11,7 @@ Bounds: a stash has at most CARRY_MAX and one receive, or for a get line still g
 pending at most one Output's bytes, and the items of its segments. All buffers together, beyond the first STASH_FREE bytes
 of each, stay within Shared.buffer_limit, growing get lines within half of it: who would need more is closed.
 
-Only the worker that a connection was dealt to touches it, except between conn_ask and its answer, when nobody does.
+Only the worker that a connection was dealt to touches it, except while it waits for Python's answer, when nobody does.
 One that watches belongs to the logger, which gives it back to its worker to be closed.
 
 What others may know of a connection is kept by its descriptor's number, in an array that outlives every connection:

@@ -1,7 +1,7 @@
 """Lines of events, and who gets them."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memcpy, memmove, strlen
+from libc.string cimport memcpy, memmove, strlen
 
 from cachecore_ext.base.atomics cimport load_acquire_u32, load_u64, store_u32
 from cachecore_ext.base.counters cimport LOG_WATCHER_SENT, LOG_WATCHER_SKIPPED, MALLOC_FAILS, count
@@ -18,6 +18,7 @@ from cachecore_ext.base.numbers cimport format_u64
 from cachecore_ext.network.admin cimport (
     ticket_answer, ticket_free, tickets_await, tickets_free, tickets_init, tickets_put, tickets_take,
 )
+from cachecore_ext.protocol.percent cimport percent_encode
 from cachecore_ext.protocol.request cimport watch_words
 
 cdef enum:
@@ -57,27 +58,9 @@ cdef char *put_number(char *p, const char *name, int64_t number) noexcept nogil:
     return p + format_u64(p, <uint64_t>number)
 
 
-cdef bint is_plain(char c) noexcept nogil:
-    return (
-        c'a' <= c <= c'z' or c'A' <= c <= c'Z' or c'0' <= c <= c'9' or c == c'-' or c == c'.' or c == c'_' or c == c'~'
-    )
-
-
 cdef char *put_key(char *p, const char *key, size_t nkey) noexcept nogil:
-    """`` key=``, and what is no letter, digit or one of ``-._~`` as %XX."""
-    cdef const char *digits = b"0123456789ABCDEF"
-    cdef size_t i
     p = put_text(p, b" key=")
-    for i in range(nkey):
-        if is_plain(key[i]):
-            p[0] = key[i]
-            p += 1
-        else:
-            p[0] = c'%'
-            p[1] = digits[<unsigned char>key[i] >> 4]
-            p[2] = digits[<unsigned char>key[i] & 15]
-            p += 3
-    return p
+    return p + percent_encode(key, nkey, p)
 
 
 cdef char *put_named(char *p, const char *name, const char *value) noexcept nogil:

@@ -1,5 +1,5 @@
 """The worker's loop."""
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
@@ -11,7 +11,7 @@ from cachecore_ext.base.eventlog cimport (
 )
 from cachecore_ext.base.linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
-    write,
+    eventfd_write,
 )
 from cachecore_ext.network.admin cimport (
     Ticket, ticket_free, ticket_new, tickets_await, tickets_free, tickets_init, tickets_put, tickets_take,
@@ -79,7 +79,6 @@ cdef void hang_up(Worker *worker, Connection *conn) noexcept nogil:
     cdef Shared *shared = worker.scratch.shared
     cdef Context *context = &worker.scratch.session.context
     cdef int fd = conn.fd
-    cdef uint64_t one = 1
     cdef uint32_t left
     if context.watched & WATCH_CONNEVENTS:
         event_conn_close(context.log, &shared.peers[fd], fd, <CloseReason>conn.reason)
@@ -92,7 +91,7 @@ cdef void hang_up(Worker *worker, Connection *conn) noexcept nogil:
     epoll_ctl(worker.scratch.epoll, EPOLL_CTL_DEL, fd, NULL)
     close(fd)
     if not shared.maxconns_fast and left + 1 == shared.max_connections:
-        write(shared.vacancy, &one, sizeof(one))
+        eventfd_write(shared.vacancy, 1)
 
 
 cdef void put_question(Worker *worker, Connection *conn) noexcept nogil:

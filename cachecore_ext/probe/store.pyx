@@ -443,12 +443,12 @@ cdef class Store:
         return <int>mover_request(&self.maintenance.mover, &self.store.slabs, source, target)
 
     def mover(self):
-        """What the mover counted, and the last move's result: 0 none, 1 done, 2 given up."""
+        """What the mover counted, and the page that it gave up last."""
         of = &self.maintenance.mover
         return {
             "moved": of.moved, "rescues": of.rescues, "chunk_rescues": of.chunk_rescues,
             "inline_reclaim": of.inline_reclaim, "evictions": of.evictions, "busy_items": of.busy_items,
-            "busy_nomem": of.busy_nomem, "result": <int>of.result, "moving": bool(of.moving),
+            "busy_nomem": of.busy_nomem, "given_up": of.shunned - 1 if of.shunned else None, "moving": bool(of.moving),
         }
 
     def automove(self, uint32_t mode):

@@ -6,7 +6,7 @@ mean nothing. Knows no socket and no storage.
 Credentials are compared in constant time: all entries, all bytes of each, whatever was shown and whatever is kept; a
 password's length is not told either. Nothing beyond the block's CREDENTIAL_MAX bytes is looked at twice.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from cachecore_ext.base.counters cimport CounterSet
 from cachecore_ext.base.lock cimport Lock

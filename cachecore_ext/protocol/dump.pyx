@@ -2,8 +2,9 @@
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memset
 
+from cachecore_ext.protocol.percent cimport percent_encode
 from cachecore_ext.protocol.reply cimport (
-    OUTPUT_SIZE, Output, reply_at, reply_base64, reply_bytes, reply_char, reply_end, reply_text, reply_u64,
+    OUTPUT_SIZE, Output, reply_at, reply_base64, reply_bytes, reply_end, reply_text, reply_u64,
     reply_upto,
 )
 from cachecore_ext.protocol.request cimport BAD_CLASS, CMD_MGDUMP
@@ -17,8 +18,6 @@ cdef enum:
     DUMP_LINE_MAX = 896   # the longest line: 250 bytes of key as %XX, names and numbers
     DUMP_LINES_MIN = 16   # with room for fewer the output counts as full; most buckets have fewer items
     DUMP_END_MAX = 8      # the line behind the last one
-
-cdef const char *HEX = b"0123456789ABCDEF"
 
 
 cdef Outcome dump_judge(Session *session, const Request *request) noexcept nogil:
@@ -44,36 +43,12 @@ cdef void dump_begin(Session *session, const Request *request, Dump *dump) noexc
     reply_text(&session.output, b"OK\r\n")
 
 
-cdef inline bint is_unreserved(char c) noexcept nogil:
-    """What RFC 3986 leaves as it is."""
-    return (
-        c'a' <= c <= c'z' or c'A' <= c <= c'Z' or c'0' <= c <= c'9'
-        or c == c'-' or c == c'.' or c == c'_' or c == c'~'
-    )
-
-
-cdef void reply_encoded(Output *out, const char *p, size_t n) noexcept nogil:
-    """Bytes as they stand in a URI."""
-    cdef char *at = reply_at(out)
-    cdef size_t i
-    for i in range(n):
-        if is_unreserved(p[i]):
-            at[0] = p[i]
-            at += 1
-        else:
-            at[0] = c'%'
-            at[1] = HEX[<unsigned char>p[i] >> 4]
-            at[2] = HEX[<unsigned char>p[i] & 15]
-            at += 3
-    reply_upto(out, at)
-
-
 cdef void write_meta_locked(Session *session, const Item *item, uint32_t cls) noexcept nogil:
     """``key=a exp=-1 la=1700000000 cas=2 fetch=no cls=1 size=40 flags=0``, times in unix seconds; ends in a bare LF."""
     cdef Output *out = &session.output
     cdef int64_t start = session.context.store.clock.unix_start
     reply_bytes(out, b"key=", 4)
-    reply_encoded(out, item_key(item), item_nkey(item))
+    reply_upto(out, reply_at(out) + percent_encode(item_key(item), item_nkey(item), reply_at(out)))
     if item_exptime(item) == 0:
         reply_text(out, b" exp=-1")
     else:

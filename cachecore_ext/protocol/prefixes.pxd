@@ -26,7 +26,7 @@ cdef struct Prefixes:
     Lock lock               # guards all but what is set once; taken for one key, or to copy some entries
     const HashKey *hash_key # set once, like the next two
     char delimiter
-    PrefixEntry *entries    # PREFIXES_MAX of them; set before the first prefixes_count
+    PrefixEntry *entries    # PREFIXES_MAX of them; set before anything is counted
     uint32_t *slots         # numbers of entries, found by hash
     uint32_t count          # entries in use
     uint32_t resets         # how often they were forgotten

@@ -3,10 +3,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from cachecore_ext.base.hashing cimport hash_bytes
-from cachecore_ext.base.linux cimport (
-    MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap,
-)
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
+from cachecore_ext.base.mapping cimport mapping_free, mapping_open, mapping_reserve
 
 cdef enum:
     SLOTS = 2 * PREFIXES_MAX
@@ -14,8 +12,11 @@ cdef enum:
 
 cdef void *reserve(size_t size) noexcept nogil:
     """Address space that becomes memory, all zero, as it is written to; NULL when there is none."""
-    cdef void *space = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-    return NULL if space == MAP_FAILED else space
+    cdef void *space = mapping_reserve(size)
+    if space != NULL and not mapping_open(space, size):
+        mapping_free(space, size)
+        return NULL
+    return space
 
 
 cdef int prefixes_open(Prefixes *prefixes) noexcept nogil:
@@ -28,10 +29,8 @@ cdef int prefixes_open(Prefixes *prefixes) noexcept nogil:
 
 
 cdef void prefixes_free(Prefixes *prefixes) noexcept nogil:
-    if prefixes.slots != NULL:
-        munmap(prefixes.slots, SLOTS * sizeof(uint32_t))
-    if prefixes.entries != NULL:
-        munmap(prefixes.entries, PREFIXES_MAX * sizeof(PrefixEntry))
+    mapping_free(prefixes.slots, SLOTS * sizeof(uint32_t))
+    mapping_free(prefixes.entries, PREFIXES_MAX * sizeof(PrefixEntry))
     prefixes.slots = NULL
     prefixes.entries = NULL
     prefixes.count = 0

@@ -19,6 +19,7 @@ from cachecore_ext.storage.store cimport Context
 cdef enum:
     LOOK_US = 10000          # between two looks while a class evicts
     LOOK_IDLE_US = 1000000   # ... while none does
+    RATIO_ONE = 1000         # the ratio is counted in thousandths
 
 cdef struct BalanceClass:
     uint64_t evicted         # items, at the last look
@@ -32,7 +33,7 @@ cdef struct BalanceClass:
 cdef struct Balance:
     # Settings, atomic:
     uint32_t mode            # slab_automove: 0 only what must be; 1; 2: every eviction asks for a page
-    uint32_t ratio           # in thousandths
+    uint32_t ratio           # of RATIO_ONE
     uint32_t window
     # The maintenance's own:
     int64_t next_us          # the next look

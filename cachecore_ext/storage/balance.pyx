@@ -12,8 +12,7 @@ from cachecore_ext.storage.slabs cimport slab_look
 from cachecore_ext.storage.store cimport Store
 
 cdef enum:
-    RATIO_ONE = 1000
-    KEEP_PAGES = 2     # a class that gives has more than these
+    KEEP_PAGES = 2     # who has fewer gives none, who has no more gives only what is free
 
 
 cdef void balance_init(Balance *balance) noexcept nogil:

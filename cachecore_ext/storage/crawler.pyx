@@ -8,11 +8,10 @@ from cachecore_ext.base.atomics cimport (
 from cachecore_ext.base.clock cimport monotonic_us
 from cachecore_ext.base.eventlog cimport WATCH_SYSEVENTS, CrawlerRun, event_lru_crawler
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
-from cachecore_ext.storage.flush cimport flush_may_concern
 from cachecore_ext.storage.item cimport Item, item_exptime
 from cachecore_ext.storage.lru cimport LruClass, lru_id
 from cachecore_ext.storage.slabs cimport SlabClass, Slabs, page_chunk, page_class
-from cachecore_ext.storage.store cimport Store, store_release, store_try_take_locked
+from cachecore_ext.storage.store cimport Store, store_may_be_dead, store_release, store_try_take_locked
 
 cdef enum:
     CRAWL_IDLE_US = 1000000
@@ -114,9 +113,9 @@ cdef void look_at(Context *context, CrawlClass *of, Item *chunk) noexcept nogil:
     of.seen += 1
     of.left -= 1
     exptime = item_exptime(chunk)
-    if (exptime != 0 and exptime <= context.now) or flush_may_concern(&context.store.flush, chunk):
+    if store_may_be_dead(context.store, chunk, context.now):
         reclaim(context, of, chunk)
-    elif exptime != 0:
+    elif exptime > context.now:
         of.ending += 1
         if exptime - context.now < <uint32_t>CRAWL_MAX:
             of.soon[(exptime - context.now) / CRAWL_MIN] += 1

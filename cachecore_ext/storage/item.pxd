@@ -27,7 +27,7 @@ table, and every reply under way. A small item has no count: its value is copied
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from cachecore_ext.base.atomics cimport and_u32, load_u32, or_u32, store_u32
+from cachecore_ext.base.atomics cimport and_u32, load_acquire_u32, load_u32, or_u32, store_u32
 from cachecore_ext.base.compiler cimport likely
 
 cdef struct Item:
@@ -147,6 +147,11 @@ cdef inline void item_set_exptime(Item *item, uint32_t tick) noexcept nogil:
     store_u32(&item.exptime, tick)
 
 
+cdef inline bint item_expired(const Item *item, uint32_t now) noexcept nogil:
+    cdef uint32_t exptime = item_exptime(item)
+    return exptime != 0 and exptime <= now
+
+
 cdef inline uint32_t item_time(const Item *item) noexcept nogil:
     return load_u32(&item.time)
 
@@ -172,6 +177,12 @@ cdef inline uint32_t item_age(const Item *item, uint32_t now) noexcept nogil:
     """Seconds since the last access that was noted."""
     cdef uint32_t then = item_time(item)
     return now - then if now > then else 0
+
+
+cdef inline bint item_is_held(const Item *item) noexcept nogil:
+    """Whether somebody beside the table may still read the value. Who holds the bucket's lock, and hears that nobody
+    does, may change it: all reading has happened before."""
+    return item_meta(item) & ITEM_LARGE != 0 and load_acquire_u32(&item_large(item).refs) > 1
 
 
 cdef inline size_t item_size(const Item *item) noexcept nogil:

@@ -6,16 +6,15 @@ from cachecore_ext.base.atomics cimport add_u64, load_acquire_u32
 from cachecore_ext.base.clock cimport clock_now, monotonic_us
 from cachecore_ext.base.eventlog cimport hub_watched
 from cachecore_ext.base.linux cimport (
-    EFD_CLOEXEC, EFD_NONBLOCK, POLLIN, close, eventfd, pollfd, ppoll, read, timespec, write,
+    EFD_CLOEXEC, EFD_NONBLOCK, POLLIN, close, eventfd, eventfd_read, eventfd_write, pollfd, ppoll, timespec,
 )
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.balance cimport balance_init, balance_step
 from cachecore_ext.storage.crawler cimport crawler_init, crawler_step
-from cachecore_ext.storage.flush cimport flush_may_concern
-from cachecore_ext.storage.item cimport Item, item_exptime
+from cachecore_ext.storage.item cimport Item
 from cachecore_ext.storage.lru cimport SEGMENTS, LruClass, Segment, lru_before_locked, lru_juggle_locked
 from cachecore_ext.storage.mover cimport mover_step
-from cachecore_ext.storage.store cimport store_release, store_try_take_locked
+from cachecore_ext.storage.store cimport store_may_be_dead, store_release, store_try_take_locked
 
 cdef enum:
     REST_MIN_US = 1000      # memcached's bounds for the LRU's rests
@@ -50,8 +49,7 @@ cdef void maintenance_free(Maintenance *maintenance) noexcept nogil:
 
 cdef void maintenance_wake(Maintenance *maintenance) noexcept nogil:
     """Let it look at once what there is to do. For any thread."""
-    cdef uint64_t one = 1
-    write(maintenance.context.store.alarm, &one, sizeof(one))
+    eventfd_write(maintenance.context.store.alarm, 1)
 
 
 # ---- the LRU
@@ -62,9 +60,7 @@ cdef Item *dead_tail_locked(Context *context, LruClass *lists) noexcept nogil:
     cdef int segment
     for segment in range(SEGMENTS):
         item = lru_before_locked(&context.store.lru, lists, <Segment>segment, NULL)
-        if item == NULL:
-            continue
-        if not (0 < item_exptime(item) <= context.now) and not flush_may_concern(&context.store.flush, item):
+        if item == NULL or not store_may_be_dead(context.store, item, context.now):
             continue
         if store_try_take_locked(context, lists, item, True, &lists.reclaimed):
             return item
@@ -148,7 +144,7 @@ cdef void sleep_until_alarm(int alarm, int64_t rest_us) noexcept nogil:
     rest.tv_sec = rest_us / 1000000
     rest.tv_nsec = rest_us % 1000000 * 1000
     if ppoll(&waiting, 1, &rest, NULL) > 0:
-        read(alarm, &count, sizeof(count))
+        eventfd_read(alarm, &count)
 
 
 cdef void maintenance_run(Maintenance *maintenance) noexcept nogil:

@@ -22,9 +22,6 @@ cdef enum BusyStatus:
     # Why a chunk could not be moved the last time.
     BUSY_NONE, BUSY_IN_USE, BUSY_UPLOADING, BUSY_NO_MEMORY
 
-cdef enum MoveResult:
-    MOVE_NOTHING, MOVE_DONE, MOVE_GIVEN_UP
-
 cdef struct Mover:
     Lock lock                 # guards the request
     uint32_t source           # class of the move asked for or under way; 0: none. Atomic
@@ -37,7 +34,6 @@ cdef struct Mover:
     int64_t next_us           # the next walk
     bint starved              # without evictions, there was no chunk to copy to in this walk
     uint32_t shunned          # the page whose move was given up last, + 1: another one is tried next
-    MoveResult result         # of the last move, for who asks
     # For others to look at, atomic:
     uint32_t running
     uint32_t last_busy        # BusyStatus

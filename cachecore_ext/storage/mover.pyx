@@ -7,8 +7,8 @@ from cachecore_ext.base.clock cimport monotonic_us
 from cachecore_ext.base.eventlog cimport WATCH_SYSEVENTS, event_slab_move
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport (
-    CHAIN_META, ITEM_CHAINED, ITEM_LARGE, ITEM_UNLINKED, PIECE_HEADER, Item, Piece, item_large, item_meta, item_nkey,
-    item_size, meta_key_offset,
+    CHAIN_META, ITEM_CHAINED, ITEM_UNLINKED, PIECE_HEADER, Item, Piece, item_is_held, item_large, item_meta,
+    item_nkey, item_size, meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport LruClass, lru_id, lru_replace_locked
 from cachecore_ext.storage.slabs cimport (
@@ -128,7 +128,7 @@ cdef bint lock_item(Store *store, LruClass *lists, const Item *item, uint64_t *h
     lock_release(&lists.lock)
     if not locked:
         return False
-    if item_meta(item) & ITEM_LARGE and load_acquire_u32(&item_large(item).refs) > 1:
+    if item_is_held(item):
         store_unlock(store, h[0])
         return False
     return True
@@ -159,9 +159,7 @@ cdef size_t give_way(Mover *mover, Context *context, LruClass *lists, Item *item
 
 cdef bint is_busy(const Item *item) noexcept nogil:
     """Whether somebody reads the item, or it is still being stored; without a lock, so only a hint."""
-    if load_u32(&item.prev) == <uint32_t>ITEM_UNLINKED:
-        return True
-    return item_meta(item) & ITEM_LARGE and load_acquire_u32(&item_large(item).refs) > 1
+    return load_u32(&item.prev) == <uint32_t>ITEM_UNLINKED or item_is_held(item)
 
 
 cdef size_t rescue_item(Mover *mover, Context *context, Item *item) noexcept nogil:
@@ -275,11 +273,10 @@ cdef bint begin(Mover *mover, Slabs *slabs) noexcept nogil:
     return True
 
 
-cdef void end(Mover *mover, Context *context, MoveResult result) noexcept nogil:
+cdef void end(Mover *mover, Context *context, bint moved) noexcept nogil:
     if context.watched & WATCH_SYSEVENTS:
-        event_slab_move(context.log, load_u32(&mover.source), mover.target, result == MOVE_DONE)
+        event_slab_move(context.log, load_u32(&mover.source), mover.target, moved)
     mover.moving = False
-    mover.result = result
     store_u32(&mover.running, False)
     store_release_u32(&mover.source, 0)
 
@@ -292,14 +289,14 @@ cdef int64_t end_round(Mover *mover, Context *context) noexcept nogil:
     if slab_page_free(slabs, mover.page) == slabs.classes[load_u32(&mover.source)].per_page:
         slab_page_move(slabs, mover.page, mover.target)
         add_u64(&mover.moved, 1)
-        end(mover, context, MOVE_DONE)
+        end(mover, context, True)
         return 0
     if mover.rounds < ROUNDS_MAX and not mover.starved:
         mover.next_us = monotonic_us() + ROUND_US
         return ROUND_US
     slab_page_stay(slabs, mover.page)
     mover.shunned = mover.page + 1
-    end(mover, context, MOVE_GIVEN_UP)
+    end(mover, context, False)
     return 0
 
 
@@ -315,7 +312,7 @@ cdef int64_t mover_step(Mover *mover, Context *context) noexcept nogil:
     if mover.moving and now < mover.next_us:
         return mover.next_us - now
     if not mover.moving and not begin(mover, slabs):
-        end(mover, context, MOVE_GIVEN_UP)
+        end(mover, context, False)
         return MOVER_IDLE_US
     slab = &slabs.classes[load_u32(&mover.source)]
     while mover.index < slab.per_page and looked < STEP_CHUNKS and copied < STEP_BYTES:

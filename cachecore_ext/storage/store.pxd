@@ -15,9 +15,9 @@ from cachecore_ext.base.eventlog cimport (
     LOOKUP_FOUND, LOOKUP_NOT_FOUND, WATCH_FETCHERS, EventLog, Lookup, event_eviction, event_item_get,
 )
 from cachecore_ext.base.hashing cimport HashKey, hash_bytes
-from cachecore_ext.storage.flush cimport Flush, flush_suspects
+from cachecore_ext.storage.flush cimport Flush, flush_may_concern, flush_suspects
 from cachecore_ext.storage.item cimport (
-    ITEM_FETCHED, Item, Piece, item_age, item_cas, item_exptime, item_key, item_meta, item_nbytes, item_nkey,
+    ITEM_FETCHED, Item, Piece, item_age, item_cas, item_expired, item_exptime, item_key, item_meta, item_nbytes, item_nkey,
     meta_key_offset, meta_layout,
 )
 from cachecore_ext.storage.lru cimport Lru, LruClass, item_segment, lru_fetched, lru_id
@@ -166,8 +166,12 @@ cdef inline void store_unlock(Store *store, uint64_t h) noexcept nogil:
 
 cdef inline bint store_suspect(const Store *store, const Item *item, uint32_t now) noexcept nogil:
     """Whether an item may have expired or been flushed: false for nearly all, at the price of three comparisons."""
-    cdef uint32_t exptime = item_exptime(item)
-    return (exptime != 0 and exptime <= now) or flush_suspects(&store.flush, item)
+    return item_expired(item, now) or flush_suspects(&store.flush, item)
+
+
+cdef inline bint store_may_be_dead(const Store *store, const Item *item, uint32_t now) noexcept nogil:
+    """store_is_dead for who comes from the chunks' side and holds no bucket's lock: it errs by saying yes too often."""
+    return item_expired(item, now) or flush_may_concern(&store.flush, item)
 
 
 cdef inline Item *store_find_locked(Context *context, uint64_t h, const char *key, uint32_t nkey) noexcept nogil:

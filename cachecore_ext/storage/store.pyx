@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from cachecore_ext.base.atomics cimport (
-    add_u32, drop_u32, load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32,
+    add_u32, drop_u32, load_acquire_u32, load_u32, load_u64, store_release_u32, store_u32,
 )
 from cachecore_ext.base.clock cimport clock_expiry, clock_init
 from cachecore_ext.base.compiler cimport likely, static_same, unlikely
@@ -12,16 +12,16 @@ from cachecore_ext.base.counters cimport (
     count_class,
 )
 from cachecore_ext.base.eventlog cimport LOOKUP_EXPIRED, LOOKUP_FLUSHED, WATCH_EVICTIONS
-from cachecore_ext.base.linux cimport getrandom, write
+from cachecore_ext.base.linux cimport eventfd_write, getrandom
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
 from cachecore_ext.storage.flush cimport flush_at, flush_now, item_flushed
 from cachecore_ext.storage.item cimport (
     CHAIN_META, FLAGS_SIZE, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS,
     ITEM_HEADER, ITEM_LARGE, ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, ITEM_UNLINKED, LARGE_HEADER, LARGE_MIN,
-    PIECE_HEADER, Item, ItemLarge, Piece, item_accessed, item_age, item_cas, item_exptime, item_flags,
-    item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey, item_set_cas, item_set_exptime,
-    item_set_flags, item_set_time, item_size, item_time, item_unmark, item_value, meta_key_offset,
+    PIECE_HEADER, Item, ItemLarge, Piece, item_accessed, item_age, item_cas, item_expired, item_exptime, item_flags,
+    item_is_held, item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey, item_set_cas, item_set_exptime,
+    item_set_flags, item_set_time, item_time, item_unmark, item_value, meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport (
     SEGMENTS, TEMP, Segment, item_segment, lru_before_locked, lru_defer_locked, lru_has_temporary,
@@ -150,11 +150,6 @@ cdef void cursor_copy(const Store *store, ValueCursor *target, ValueCursor *sour
 
 # ---- chunks
 
-cdef bint item_expired(const Item *item, uint32_t now) noexcept nogil:
-    cdef uint32_t exptime = item_exptime(item)
-    return exptime != 0 and exptime <= now
-
-
 cdef void item_free(Store *store, Item *item) noexcept nogil:
     """Give back an item's chunks. Nobody can reach it any more."""
     cdef uint32_t ref
@@ -227,9 +222,7 @@ cdef bint store_try_take_locked(Context *context, LruClass *lists, Item *item, b
     if not store_try_lock_linked(store, lists, item, &h):
         return False
     dead = store_is_dead(store, item, context.now)
-    if (dead or not dead_only) and not (
-        item_meta(item) & ITEM_LARGE and load_u32(&item_large(item).refs) > 1
-    ):
+    if (dead or not dead_only) and not item_is_held(item):
         table_remove_locked(&store.table, h, chunk_ref(&store.slabs, item))
         count_eviction(lists, item, dead, reclaimed, context.now)
         if unlikely(context.watched & WATCH_EVICTIONS) and not dead:
@@ -288,11 +281,10 @@ cdef Evicted store_evict(Context *context, uint32_t cls) noexcept nogil:
 
 cdef void want_page(Store *store, uint32_t cls) noexcept nogil:
     """Tell the maintenance that a class has no memory left."""
-    cdef uint64_t one = 1
     if load_u32(&store.wanting) == 0:
         store_u32(&store.wanting, cls)
         if store.alarm >= 0:
-            write(store.alarm, &one, sizeof(one))
+            eventfd_write(store.alarm, 1)
 
 
 cdef void *chunk_or_evict(Context *context, uint32_t cls) noexcept nogil:
@@ -741,7 +733,6 @@ cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, b
     cdef char text[24]
     cdef uint64_t value = 0
     cdef uint32_t length, nbytes = item_nbytes(old), padded
-    cdef bint shared = item_meta(old) & ITEM_LARGE and load_acquire_u32(&item_large(old).refs) > 1
     if item_meta(old) & ITEM_CHAINED or not parse_stored_u64(item_value(old), nbytes, &value):
         return NON_NUMERIC
     if increment:
@@ -750,7 +741,7 @@ cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, b
         value = value - delta if value > delta else 0
     length = format_u64(text, value)
     padded = max(length, nbytes)
-    if length <= nbytes and not shared:
+    if length <= nbytes and not item_is_held(old):
         memcpy(item_value(old), text, length)
         memset(item_value(old) + length, c' ', nbytes - length)
         item_accessed(old, context.now)

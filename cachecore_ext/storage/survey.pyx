@@ -1,5 +1,4 @@
 """A walk that takes notes."""
-from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from cachecore_ext.storage.item cimport (

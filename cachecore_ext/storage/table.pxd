@@ -25,7 +25,7 @@ overflow buckets' free list. "Its bucket's lock" elsewhere means the stripe's.
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
-from cachecore_ext.base.atomics cimport load_acquire_u64, load_u32, load_u64
+from cachecore_ext.base.atomics cimport load_acquire_u64, load_u32
 from cachecore_ext.base.compiler cimport prefetch
 from cachecore_ext.base.lock cimport Lock, lock_acquire, lock_release, lock_try
 from cachecore_ext.storage.item cimport Item, item_key, item_nkey
