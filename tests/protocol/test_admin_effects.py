@@ -95,6 +95,8 @@ OTHERS = [
     case("stats-detail", b"stats detail on\r\nstats detail off\r\n", OK * 2),
     case("stats-detail-and-more", b"stats detail off x\r\n", OK),
     case("stats-detail-off-answers-in-spite-of-noreply", b"stats detail off noreply\r\n", OK),
+    case("stats-detail-dump", b"stats reset\r\nstats detail on\r\nget a:b\r\nstats detail off\r\nstats detail dump\r\n",
+         b"RESET\r\n" + OK + END + OK + b"PREFIX a get 1 hit 0 set 0 del 0\r\n" + END),
     case("stats-cachedump-of-an-empty-class", b"stats cachedump 63 0\r\n", END),
     case("stats-cachedump-and-more", b"stats cachedump 63 0 x\r\n", END),
 ]
