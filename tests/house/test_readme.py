@@ -14,7 +14,7 @@ from tests.house.sources import ROOT
 
 PROSE = [
     path
-    for path in (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))
+    for path in (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/compatibility.md"))
     if path.exists()
 ]
 README = (ROOT / "README.md").read_text()
