@@ -568,8 +568,8 @@ cdef class Store:
         return failed
 
     def repeat_get(self, uint64_t first, uint64_t number, uint64_t times):
-        """Get ``number`` keys of ``fill``, of values in one stretch, ``times`` times, without the GIL; how many were there. A
-        small value is copied, a large one held while its first bytes are."""
+        """Get ``number`` keys of ``fill``, of values in one stretch, ``times`` times, without the GIL; how many were
+        there. A small value is copied, a large one held while its first bytes are."""
         cdef Context context
         cdef CounterSet counters
         cdef char key[32]
