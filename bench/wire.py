@@ -22,7 +22,6 @@ VALUE_MIN = len(KEY)
 FILLER = b"."
 
 KINDS = ("get", "set", "mix", "metaget", "multiget")
-PROTOCOLS = ("memcached", "redis")
 
 
 class Does(IntEnum):

@@ -184,10 +184,10 @@ def _automove_freeratio(_: Admin, __: float) -> Reply:
     return _OK
 
 
-def _automove_window(admin: Admin, samples: int) -> Reply:
-    if samples not in AUTOMOVE_WINDOW:
+def _automove_window(admin: Admin, looks: int) -> Reply:
+    if looks not in AUTOMOVE_WINDOW:
         return b"CLIENT_ERROR automove window too low or too high\r\n"
-    admin.control.set_automove_window(samples)
+    admin.control.set_automove_window(looks)
     return _OK
 
 

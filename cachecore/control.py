@@ -44,7 +44,7 @@ class Control(Protocol):
     def cachedump(self, cls: int, limit: int) -> Sequence[tuple[bytes, int, int]]:
         """Items of a class, at most ``limit`` of them unless that is 0: key, bytes of value, expiry in Unix time or 0.
 
-        Two mebibytes of lines are shown, so it need not find more than that.
+        No more of them than make two mebibytes of lines, as with memcached.
         """
 
     def connections(self) -> Sequence[tuple[int, str, str | None, str, int]]:
@@ -90,9 +90,9 @@ class Control(Protocol):
 
     @property
     def automove_window(self) -> int:
-        """Samples, one a second."""
+        """Looks over which the ages are averaged; there are 100 a second while items are evicted."""
 
-    def set_automove_window(self, samples: int) -> None:
+    def set_automove_window(self, looks: int) -> None:
         """3 to 1800."""
 
     def set_memory_limit(self, nbytes: int) -> bool:
@@ -151,7 +151,7 @@ class Control(Protocol):
 
     @property
     def crawler_tocrawl(self) -> int:
-        """Items of a list in one crawl; 0 is all of them."""
+        """Items of a class in one crawl; 0 is all of them."""
 
     def set_crawler_tocrawl(self, items: int) -> None:
         """From 0 on."""
@@ -189,7 +189,7 @@ class Options(Protocol):
 
     @property
     def track_sizes(self) -> bool:
-        """Whether items are counted by size."""
+        """Whether ``stats sizes`` counts the items."""
 
     @property
     def maxconns_fast(self) -> bool:

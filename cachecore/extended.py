@@ -146,7 +146,7 @@ class Extended:
         "seconds",
         None,
         whole(0, _INT_MAX, "temporary_ttl must be a number of seconds from 0 on", EXIT_FAILURE),
-        "items with a TTL of at most this have an LRU list of their own and are not evicted",
+        "items with a TTL of at most this have an LRU list of their own and are evicted last",
     )
     slab_reassign: bool = toggle(
         True,
@@ -189,7 +189,7 @@ class Extended:
     )
     track_sizes: bool = toggle(
         False,
-        "keep count of item sizes for stats sizes",
+        "let stats sizes walk over all items and count their sizes",
         words={"{}": True},
         stats={"track_sizes": yes_no},
     )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from .control import Control, Options
+from .extended import yes_no
 from .version import MEMCACHED_VERSION, package_version
 
 #: A field's value: a number, or text where memcached has text (``rusage_user``, ``version`` ...).
@@ -23,9 +24,6 @@ Fields = Mapping[str, Value]
 
 #: The server clock's tick at start; memcached's clock begins there as well.
 FIRST_TICK: Final = 62
-
-#: Bytes of a cachedump, as memcached's.
-CACHEDUMP_MAX: Final = 2 * 1024 * 1024
 
 _END: Final = b"END\r\n"
 
@@ -140,10 +138,6 @@ _GENERAL: Final[tuple[_Row, ...]] = (
 )
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
-
-
 #: Seconds that ``temporary_ttl`` shows while there is no such list.
 _TEMPORARY_TTL: Final = 61
 
@@ -165,7 +159,7 @@ _SETTINGS: Final[tuple[tuple[str, Value | Callable[[Control], Value] | None], ..
     ("num_threads", None),
     ("num_threads_per_udp", None),
     ("stat_key_prefix", None),
-    ("detail_enabled", lambda engine: _yes(engine.detail)),
+    ("detail_enabled", lambda engine: yes_no(engine.detail)),
     ("reqs_per_event", None),
     ("cas_enabled", None),
     ("tcp_backlog", None),
@@ -180,7 +174,7 @@ _SETTINGS: Final[tuple[tuple[str, Value | Callable[[Control], Value] | None], ..
     ("slab_automove_ratio", lambda engine: f"{engine.automove_ratio:.2f}"),
     ("slab_automove_window", lambda engine: engine.automove_window),
     ("slab_chunk_max", None),
-    ("lru_crawler", lambda engine: _yes(engine.crawler_enabled)),
+    ("lru_crawler", lambda engine: yes_no(engine.crawler_enabled)),
     ("lru_crawler_sleep", lambda engine: engine.crawler_sleep),
     ("lru_crawler_tocrawl", lambda engine: engine.crawler_tocrawl),
     ("tail_repair_time", None),
@@ -188,12 +182,12 @@ _SETTINGS: Final[tuple[tuple[str, Value | Callable[[Control], Value] | None], ..
     ("dump_enabled", None),
     ("hash_algorithm", "mulfold64"),
     ("lru_maintainer_thread", None),
-    ("lru_segmented", lambda engine: _yes(engine.lru_segmented)),
+    ("lru_segmented", lambda engine: yes_no(engine.lru_segmented)),
     ("hot_lru_pct", lambda engine: engine.hot_lru_pct),
     ("warm_lru_pct", lambda engine: engine.warm_lru_pct),
     ("hot_max_factor", lambda engine: f"{engine.hot_max_factor:.2f}"),
     ("warm_max_factor", lambda engine: f"{engine.warm_max_factor:.2f}"),
-    ("temp_lru", lambda engine: _yes(engine.temporary_ttl is not None)),
+    ("temp_lru", lambda engine: yes_no(engine.temporary_ttl is not None)),
     ("temporary_ttl", lambda engine: _TEMPORARY_TTL if engine.temporary_ttl is None else engine.temporary_ttl),
     ("idle_timeout", None),
     ("watcher_logbuf_size", None),
@@ -283,7 +277,7 @@ def slabs(control: Control, _: Options) -> Fields:
 
 
 def sizes(control: Control, options: Options) -> Fields:
-    """The fields of ``stats sizes``: how many items there are of each size, if that is counted."""
+    """The fields of ``stats sizes``: how many items there are of each size, if the options allow that."""
     if not options.track_sizes:
         return {"sizes_status": "disabled"}
     return {str(size): number for size, number in sorted(control.item_sizes().items())}
@@ -303,14 +297,7 @@ def connections(control: Control, _: Options) -> Fields:
 
 def cachedump(control: Control, cls: int, limit: int) -> bytes:
     """The reply to ``stats cachedump``: items of a class, ``limit`` of them or 0 for all, as far as they fit."""
-    lines = []
-    size = len(_END)
-    for key, nbytes, expiry in control.cachedump(cls, limit):
-        line = b"ITEM %s [%d b; %d s]\r\n" % (key, nbytes, expiry)
-        size += len(line)
-        if size > CACHEDUMP_MAX:
-            break
-        lines.append(line)
+    lines = (b"ITEM %s [%d b; %d s]\r\n" % item for item in control.cachedump(cls, limit))
     return b"".join((*lines, _END))
 
 

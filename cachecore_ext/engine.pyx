@@ -12,7 +12,8 @@ from cachecore_ext.base.eventlog cimport (
 )
 from cachecore_ext.base.linux cimport close
 from cachecore_ext.figures cimport (
-    class_gauges, class_totals, connections, listening_sockets, maintenance_counters, thread_counters,
+    cachedump, class_gauges, class_totals, connections, item_sizes, listening_sockets, maintenance_counters,
+    thread_counters,
 )
 from cachecore_ext.network.acceptor cimport (
     Acceptor, acceptor_add, acceptor_free, acceptor_init, acceptor_run, acceptor_wake,
@@ -40,9 +41,8 @@ from cachecore_ext.storage.maintenance cimport (
 from cachecore_ext.storage.mover cimport mover_request
 from cachecore_ext.storage.slabs cimport CHUNK_MAX, PAGE_SIZE
 from cachecore_ext.storage.store cimport (
-    Context, Store, StoreCursor, StoreSettings, store_free, store_init, store_set_limit,
+    Context, Store, StoreSettings, store_free, store_init, store_set_limit,
 )
-from cachecore_ext.storage.survey cimport Note, Notes, survey
 from cachecore_ext.storage.table cimport table_bytes, top_bit
 
 import resource
@@ -61,9 +61,6 @@ cdef enum:
     PREFIXES_AT_ONCE = 64        # copied under the lock for which who counts waits
     WORKER_LOG_MIN = 1024        # bytes
     WORKER_LOG_MAX = 1 << 30
-    SURVEY_NOTES = 1024          # items looked at between two looks at Python
-    SIZE_STEP = 32               # bytes: the steps of ``stats sizes``
-    CACHEDUMP_MAX = 2 * 1024 * 1024  # bytes of ``stats cachedump``, its END and a NUL counted
 
 MOVE_ANSWERS = ("OK", "BUSY", "BADCLASS", "NOSPARE", "SAME")
 BUSY_NAMES = ("none", "in_use", "uploading", "no_memory")
@@ -86,39 +83,6 @@ cdef class AdminRequest:
     def __init__(self, token, line):
         self.token = token
         self.line = line
-
-
-cdef class _Survey:
-    """Notes of all items in these classes, a batch at a time, taken without the GIL."""
-
-    cdef Engine engine   # whose store it walks
-    cdef Context context
-    cdef StoreCursor cursor
-    cdef Notes notes
-
-    def __cinit__(self, Engine engine not None, uint64_t classes):
-        engine._check_open()
-        self.engine = engine
-        self.context.store = engine.store
-        self.context.counters = NULL  # a walk counts nothing
-        self.notes.context = &self.context
-        self.notes.classes = classes
-        self.notes.room = SURVEY_NOTES
-        self.notes.note = <Note *>malloc(SURVEY_NOTES * sizeof(Note))
-        if self.notes.note == NULL:
-            raise MemoryError("cannot allocate the notes of a survey")
-
-    def __dealloc__(self):
-        free(self.notes.note)
-
-    cdef bint more(self) noexcept:
-        """Take the next notes. False when there are none left."""
-        if self.cursor.ended:
-            return False
-        self.context.now = clock_now(&self.context.store.clock)
-        with nogil:
-            survey(&self.cursor, &self.notes)
-        return True
 
 
 cdef class Engine:
@@ -496,7 +460,7 @@ cdef class Engine:
             "hash_power_level": top_bit(nbuckets).bit_length() - 1,
             "hash_bytes": table_bytes(&self.store.table),
             "log_watchers": load_u32(&self.logger.nwatchers),
-            "slab_global_page_pool": self.store.slabs.pooled,
+            "slab_global_page_pool": load_u32(&self.store.slabs.pooled),
             "lru_crawler_running": load_u32(&self.maintenance.crawler.running),
             "slab_reassign_running": load_u32(&self.maintenance.mover.running),
         }
@@ -733,35 +697,12 @@ cdef class Engine:
         return "OK"
 
     def item_sizes(self):
-        cdef _Survey notes = _Survey(self, ~<uint64_t>0)
-        sizes = {}
-        while notes.more():
-            for i in range(notes.notes.count):
-                size = (notes.notes.note[<uint32_t>i].size + SIZE_STEP - 1) // SIZE_STEP * SIZE_STEP
-                sizes[size] = sizes.get(size, 0) + 1
-        return sizes
+        self._check_open()
+        return item_sizes(self.store)
 
     def cachedump(self, uint32_t cls, limit):
-        cdef _Survey notes = _Survey(self, <uint64_t>1 << cls if cls < CLASSES else 0)
-        cdef Note *note
-        found = []
-        text = len(b"END\r\n") + 1
-        while notes.more():
-            for i in range(notes.notes.count):
-                note = &notes.notes.note[<uint32_t>i]
-                if note.binary:
-                    continue
-                entry = (
-                    note.key[:note.nkey], note.nbytes,
-                    self.store.clock.unix_start + note.exptime if note.exptime else 0,
-                )
-                text += len(b"ITEM %b [%d b; %d s]\r\n" % entry)
-                if text > CACHEDUMP_MAX:
-                    return found
-                found.append(entry)
-                if len(found) == limit:
-                    return found
-        return found
+        self._check_open()
+        return cachedump(self.store, cls, limit)
 
     # ---- the clock
 

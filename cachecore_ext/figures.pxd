@@ -1,4 +1,4 @@
-"""The data plane's numbers, as Python sees them: dictionaries by memcached's names."""
+"""What there is to see of the data plane, as Python sees it: numbers by memcached's names, connections, items."""
 from libc.stdint cimport uint32_t
 
 from cachecore_ext.base.counters cimport CounterSet
@@ -13,3 +13,5 @@ cdef dict class_gauges(Store *store, uint32_t cls)
 cdef dict maintenance_counters(const Maintenance *maintenance)
 cdef list listening_sockets(const Acceptor *acceptor, uint32_t age)
 cdef list connections(const Shared *shared, uint32_t now)
+cdef dict item_sizes(Store *store)
+cdef list cachedump(Store *store, uint32_t cls, limit)

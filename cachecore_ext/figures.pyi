@@ -1,4 +1,4 @@
-"""The data plane's numbers, as Python sees them: dictionaries by memcached's names."""
+"""What there is to see of the data plane, as Python sees it: numbers by memcached's names, connections, items."""
 
 from typing import NamedTuple
 

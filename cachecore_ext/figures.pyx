@@ -1,28 +1,35 @@
-"""The data plane's numbers, as Python sees them: dictionaries by memcached's names."""
+"""What there is to see of the data plane, as Python sees it: numbers by memcached's names, connections, items."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 
 from cachecore_ext.base.atomics cimport load_acquire_u16, load_u8, load_u32, load_u64
 from cachecore_ext.base.clock cimport clock_now
-from cachecore_ext.base.counters cimport CLASS_COUNTERS, COUNTERS, CounterSet
+from cachecore_ext.base.counters cimport CLASS_COUNTERS, CLASSES, COUNTERS, CounterSet
 from cachecore_ext.network.acceptor cimport Acceptor
 from cachecore_ext.network.connection cimport Descriptor, Shared
 from cachecore_ext.storage.lru cimport LruClass, Segment, lru_age, lru_look
 from cachecore_ext.storage.maintenance cimport Maintenance
 from cachecore_ext.storage.slabs cimport SlabClass, slab_look
-from cachecore_ext.storage.store cimport Store
+from cachecore_ext.storage.store cimport Context, Store, StoreCursor
+from cachecore_ext.storage.survey cimport Note, Notes, survey
 
 import socket
 from typing import NamedTuple
 
 from cachecore_ext.base.counters import ClassCounter, Counter
 
+cdef enum:
+    SURVEY_NOTES = 1024              # items looked at between two looks at Python
+    SIZE_STEP = 32                   # bytes: the steps of ``stats sizes``
+    CACHEDUMP_MAX = 2 * 1024 * 1024  # bytes of ``stats cachedump``, its END and a NUL counted
+
 COUNTER_NAMES = [counter.name.lower() for counter in Counter]
 CLASS_COUNTER_NAMES = [counter.name.lower().removeprefix("class_") for counter in ClassCounter]
 # Counted in an LRU class under its lock, and zeroed by reset_counters like the threads' counters.
 LIST_COUNTER_NAMES = (
-    "evicted", "evicted_nonzero", "evicted_unfetched", "evicted_active", "expired_unfetched", "reclaimed", "outofmemory",
-    "lrutail_reflocked", "direct_reclaims", "moves_to_cold", "moves_to_warm", "moves_within_lru", "crawler_reclaimed",
-    "crawler_items_checked",
+    "evicted", "evicted_nonzero", "evicted_unfetched", "evicted_active", "expired_unfetched", "reclaimed",
+    "outofmemory", "lrutail_reflocked", "direct_reclaims", "moves_to_cold", "moves_to_warm", "moves_within_lru",
+    "crawler_reclaimed", "crawler_items_checked",
 )
 # What the classes' counters and gauges add up to, under the same names.
 CLASS_SUM_NAMES = (
@@ -184,4 +191,73 @@ cdef list connections(const Shared *shared, uint32_t now):
             found.append(ConnectionInfo(fd, *_addresses(fd), state, idle))
         except OSError:
             pass
+    return found
+
+
+# ---- items
+
+cdef class _Survey:
+    """Notes of all items in some classes, a batch at a time, taken without the GIL."""
+
+    cdef Context context
+    cdef StoreCursor cursor
+    cdef Notes notes
+
+    def __cinit__(self):
+        self.notes.room = SURVEY_NOTES
+        self.notes.note = <Note *>malloc(SURVEY_NOTES * sizeof(Note))
+        if self.notes.note == NULL:
+            raise MemoryError("cannot allocate the notes of a survey")
+
+    def __dealloc__(self):
+        free(self.notes.note)
+
+    cdef void begin(self, Store *store, uint64_t classes) noexcept:
+        self.context.store = store
+        self.context.counters = NULL  # a walk counts nothing
+        self.notes.context = &self.context
+        self.notes.classes = classes
+
+    cdef bint more(self) noexcept:
+        """Take the next notes. False when there are none left."""
+        if self.cursor.ended:
+            return False
+        self.context.now = clock_now(&self.context.store.clock)
+        with nogil:
+            survey(&self.cursor, &self.notes)
+        return True
+
+
+cdef dict item_sizes(Store *store):
+    """How many items there are of each size, in bytes rounded up to SIZE_STEP."""
+    cdef _Survey items = _Survey()
+    items.begin(store, ~<uint64_t>0)
+    sizes = {}
+    while items.more():
+        for i in range(items.notes.count):
+            size = (items.notes.note[<uint32_t>i].size + SIZE_STEP - 1) // SIZE_STEP * SIZE_STEP
+            sizes[size] = sizes.get(size, 0) + 1
+    return sizes
+
+
+cdef list cachedump(Store *store, uint32_t cls, limit):
+    """Items of a class, at most ``limit`` (0: no limit) and no more than make CACHEDUMP_MAX bytes of text."""
+    cdef _Survey items = _Survey()
+    cdef Note *note
+    items.begin(store, <uint64_t>1 << cls if cls < CLASSES else 0)
+    found = []
+    text = len(b"END\r\n") + 1
+    while items.more():
+        for i in range(items.notes.count):
+            note = &items.notes.note[<uint32_t>i]
+            if note.binary:
+                continue
+            ends = store.clock.unix_start + note.exptime if note.exptime else 0
+            entry = (note.key[:note.nkey], note.nbytes, ends)
+            text += len(b"ITEM %b [%d b; %d s]\r\n" % entry)
+            if text > CACHEDUMP_MAX:
+                return found
+            found.append(entry)
+            if len(found) == limit:
+                return found
     return found

@@ -12,7 +12,8 @@ import os
 # In the order of SnapshotStatus; what comes after "the file".
 REFUSALS = (
     "", "was saved by another version of cachecore", "was saved with another memory limit",
-    "was saved with another maximum item size", "was saved with another setting of cas", "was saved with other chunk sizes",
+    "was saved with another maximum item size", "was saved with another setting of cas",
+    "was saved with other chunk sizes",
     "is damaged", "does not have the length that it was saved with", "is damaged: a page is not as it was saved",
     "is damaged: an item does not hold together", "cannot be taken up: no memory, or no space for the file",
 )

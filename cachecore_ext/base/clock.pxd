@@ -1,7 +1,8 @@
 """The server's clock: whole seconds ("ticks") since the start, in 32 bits, as every item's times are kept.
 
 It follows the monotonic clock, so a step of the wall clock changes no item's life; the wall clock is read once, at the
-start, to translate absolute exptimes. A warm restart goes on with the ticks of the process before. Tests move it: the offset and the freeze are words that any thread may set.
+start, to translate absolute exptimes. A warm restart goes on with the ticks of the process before. Tests move it: the
+offset and the freeze are words that any thread may set.
 """
 from libc.stdint cimport int64_t, uint32_t
 

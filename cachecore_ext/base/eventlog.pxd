@@ -36,7 +36,7 @@ cdef enum Lookup:
     LOOKUP_NOT_FOUND, LOOKUP_FOUND, LOOKUP_FLUSHED, LOOKUP_EXPIRED
 
 cdef enum CloseReason:
-    CLOSE_ERROR, CLOSE_NORMAL, CLOSE_IDLE_TIMEOUT, CLOSE_SHUTDOWN
+    CLOSE_ERROR, CLOSE_NORMAL, CLOSE_IDLE_TIMEOUT
 
 cdef struct PeerAddress:
     # Where a client comes from. All zero: over a UNIX socket.

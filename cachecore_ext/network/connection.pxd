@@ -8,8 +8,8 @@ A turn is one receive and everything that it completed, answered by one send. Th
 until the replies are gone, so a client that does not read costs what is said under "bounds" and no more.
 
 Bounds: a stash has at most CARRY_MAX and one receive, or for a get line still growing GET_LINE_MAX and one receive; a
-pending at most one Output's bytes, and the items of its segments. All buffers together, beyond the first STASH_FREE bytes
-of each, stay within Shared.buffer_limit, growing get lines within half of it: who would need more is closed.
+pending at most one Output's bytes, and the items of its segments. All buffers together, beyond the first STASH_FREE
+bytes of each, stay within Shared.buffer_limit, growing get lines within half of it: who would need more is closed.
 
 Only the worker that a connection was dealt to touches it, except while it waits for Python's answer, when nobody does.
 One that watches belongs to the logger, which gives it back to its worker to be closed.
@@ -53,8 +53,8 @@ cdef enum Doing:
 cdef struct Connection
 
 cdef struct Descriptor:
-    # A connection as others see it; ``by_fd`` has one for every descriptor. Entered by the acceptor, then written by its
-    # worker alone, which takes ``owner`` out before it closes the descriptor. All atomic, but for ``conn``.
+    # A connection as others see it; ``by_fd`` has one for every descriptor. Entered by the acceptor, then written by
+    # its worker alone, which takes ``owner`` out before it closes the descriptor. All atomic, but for ``conn``.
     Connection *conn          # for its owner alone to follow
     uint32_t active           # the tick of its arrival, of its last command, or of the last bytes of a value
     uint16_t owner            # its worker's number plus 1; 0: no connection

@@ -34,11 +34,11 @@ cdef const char *FAILED = b"WATCHER_FAILED failed to add log watcher\r\n"
 cdef const char *LOOKUPS[4]
 cdef const char *STATUSES[6]
 cdef const char *MODES[6]
-cdef const char *REASONS[4]
+cdef const char *REASONS[3]
 LOOKUPS[:] = [b"not_found", b"found", b"flushed", b"expired"]
 STATUSES[:] = [b"stored", b"not_stored", b"exists", b"not_found", b"too_large", b"no_memory"]
 MODES[:] = [b"set", b"add", b"replace", b"append", b"prepend", b"cas"]
-REASONS[:] = [b"error", b"normal", b"idle_timeout", b"shutdown"]
+REASONS[:] = [b"error", b"normal", b"idle_timeout"]
 
 
 # ---- lines

@@ -22,8 +22,8 @@ from cachecore_ext.storage.slabs cimport (
     slabs_set_limit,
 )
 from cachecore_ext.storage.table cimport (
-    Table as TableStruct, TableCursor, table_bytes, table_find_locked, table_free, table_grow, table_init, table_insert_locked,
-    table_is_full, table_lock, table_remove_locked, table_replace_locked, table_unlock, table_walk,
+    Table as TableStruct, TableCursor, table_bytes, table_find_locked, table_free, table_grow, table_init,
+    table_insert_locked, table_is_full, table_lock, table_remove_locked, table_replace_locked, table_unlock, table_walk,
 )
 
 
@@ -300,11 +300,6 @@ cdef class Table:
     def nbuckets(self):
         """Buckets, without the overflow."""
         return self.table.nbuckets
-
-    @property
-    def max_buckets(self):
-        """What nbuckets can become."""
-        return self.table.max_buckets
 
     @property
     def max_overflow(self):

@@ -7,8 +7,8 @@ from cachecore_ext.base.linux cimport (
 )
 from cachecore_ext.protocol.request cimport (
     CMD_CAS, CMD_DECR, CMD_FLUSH_ALL, CMD_GAT, CMD_GATS, CMD_HANG_UP, CMD_INCR, CMD_MA, CMD_METADUMP, CMD_MG,
-    CMD_MGDUMP, CMD_MS, CMD_REJECT, CMD_TOUCH, CMD_VERBOSITY, PARSED, PARSED_INCOMPLETE, Meta, Parsed, Request, meta_has,
-    next_token, request_has_key, request_parse, request_stores,
+    CMD_MGDUMP, CMD_MS, CMD_REJECT, CMD_TOUCH, CMD_VERBOSITY, PARSED, PARSED_INCOMPLETE, Meta, Parsed, Request,
+    meta_has, next_token, request_has_key, request_parse, request_stores,
 )
 
 cdef extern from "<sys/mman.h>" nogil:

@@ -43,8 +43,8 @@ cdef enum:
 
 STATUS = ("STORED", "NOT_STORED", "EXISTS", "NOT_FOUND", "TOO_LARGE", "NO_MEMORY", "NON_NUMERIC")
 REFUSALS = (
-    "TAKEN_UP", "OTHER_FORMAT", "OTHER_LIMIT", "OTHER_ITEM_SIZE", "OTHER_CAS", "OTHER_CHUNKS", "STATE_WRONG", "FILE_LENGTH",
-    "PAGE_DAMAGED", "ITEM_WRONG", "NO_ROOM",
+    "TAKEN_UP", "OTHER_FORMAT", "OTHER_LIMIT", "OTHER_ITEM_SIZE", "OTHER_CAS", "OTHER_CHUNKS", "STATE_WRONG",
+    "FILE_LENGTH", "PAGE_DAMAGED", "ITEM_WRONG", "NO_ROOM",
 )
 MODES = {"set": PUT_SET, "add": PUT_ADD, "replace": PUT_REPLACE, "append": PUT_APPEND, "prepend": PUT_PREPEND}
 MARKS = {
@@ -70,8 +70,8 @@ cdef class Store:
     cdef uint32_t never
 
     def __cinit__(self, *, uint64_t memory_limit=64 << 20, uint64_t item_size_max=1 << 20, double growth_factor=0,
-                  uint32_t chunk_min=48, uint32_t chunk_max=CHUNK_MAX, uint32_t threads=4, bint evictions=True, bint use_cas=True,
-                  int memory_fd=-1, memory_state=None, int64_t downtime=0):
+                  uint32_t chunk_min=48, uint32_t chunk_max=CHUNK_MAX, uint32_t threads=4, bint evictions=True,
+                  bint use_cas=True, int memory_fd=-1, memory_state=None, int64_t downtime=0):
         cdef StoreSettings settings
         self.held = {}
         self.store = <StoreStruct *>calloc(1, sizeof(StoreStruct))
@@ -568,8 +568,8 @@ cdef class Store:
         return failed
 
     def repeat_get(self, uint64_t first, uint64_t number, uint64_t times):
-        """Get ``number`` keys of ``fill``, of values in one stretch, ``times`` times, without the GIL; how many were there. A
-        small value is copied, a large one held while its first bytes are."""
+        """Get ``number`` keys of ``fill``, of values in one stretch, ``times`` times, without the GIL; how many were
+        there. A small value is copied, a large one held while its first bytes are."""
         cdef Context context
         cdef CounterSet counters
         cdef char key[32]

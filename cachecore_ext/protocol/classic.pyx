@@ -20,8 +20,8 @@ from cachecore_ext.protocol.witness cimport witness_delete_locked, witness_get_l
 from cachecore_ext.storage.item cimport Item, item_flags, item_nbytes, item_set_exptime
 from cachecore_ext.storage.store cimport (
     EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, NOT_STORED, PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET,
-    STORED, TOO_LARGE, Context, Store, store_class, store_count_hit, store_delta_locked, store_fetched_locked, store_find_locked,
-    store_flush, store_hash, store_lock, store_prefetch_bucket, store_prefetch_item, store_shown_cas,
+    STORED, TOO_LARGE, Context, Store, store_class, store_count_hit, store_delta_locked, store_fetched_locked,
+    store_find_locked, store_flush, store_hash, store_lock, store_prefetch_bucket, store_prefetch_item, store_shown_cas,
     store_unlink_locked, store_unlock,
 )
 

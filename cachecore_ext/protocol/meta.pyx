@@ -22,9 +22,9 @@ from cachecore_ext.storage.item cimport (
 )
 from cachecore_ext.storage.store cimport (
     EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, NOT_STORED, PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET,
-    STORED, TOO_LARGE, Context, store_class, store_count_hit, store_delta_locked, store_empty_locked, store_fetched_locked,
-    store_find_locked, store_create_locked, store_grow, store_lock, store_set_cas_locked, store_shown_cas,
-    store_unlink_locked, store_unlock,
+    STORED, TOO_LARGE, Context, store_class, store_count_hit, store_delta_locked, store_empty_locked,
+    store_fetched_locked, store_find_locked, store_create_locked, store_grow, store_lock, store_set_cas_locked,
+    store_shown_cas, store_unlink_locked, store_unlock,
 )
 
 

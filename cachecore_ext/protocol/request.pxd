@@ -44,7 +44,7 @@ cdef struct Meta:
 cdef struct Request:
     Command command
     bint noreply
-    const char *reject       # the reply line, NUL-terminated, with its line end; of a flush_all: NULL unless it is wrong
+    const char *reject       # the reply line with its line end, NUL-terminated; of a flush_all NULL unless it is wrong
     char *line
     size_t nline             # without the line end
     size_t consumed          # of the buffer: the line, and the value's block if that is complete

@@ -212,7 +212,7 @@ cdef void parse_touch(Request *request) noexcept nogil:
 
 
 cdef void parse_flush_all(Request *request) noexcept nogil:
-    """``flush_all [delay]``. It counts with a wrong delay, too, and may be forbidden whatever the delay: it stays itself."""
+    """``flush_all [delay]``. It counts, and may be forbidden, also with a wrong delay: it stays itself."""
     cdef Tokens tokens
     cdef int32_t delay = 0
     take_words(request, &tokens)

@@ -1,14 +1,14 @@
 """Which class should give a page to which: the automover's eyes.
 
-A cache with one order of eviction would evict its oldest item, whatever its size. With an order for each slab class that
-is what equal ages at the tails stand for: the class whose tail is the youngest suffers most from the limit, the one
-whose tail is the oldest could do with less. So, while a class evicts, a page goes to it from a class that has had a
+A cache with one order of eviction would evict its oldest item, whatever its size. With an order for each slab class
+that is what equal ages at the tails stand for: the class whose tail is the youngest suffers most from the limit, the
+one whose tail is the oldest could do with less. So, while a class evicts, a page goes to it from a class that has had a
 page's worth of free chunks for ``window`` looks, or else from the one with the oldest tail, if the two ages are further
 apart than ``ratio``.
 
-An age is counted in stores (cas numbers) since the tail's storing, not in seconds: a busy cache turns over within one. It
-is averaged over about ``window`` looks. A class that found no memory at all, or wants its first page, is served at once;
-and while more is charged than the limit allows, as after cache_memlimit, pages go back to the pool.
+An age is counted in stores (cas numbers) since the tail's storing, not in seconds: a busy cache turns over within one.
+It is averaged over about ``window`` looks. A class that found no memory at all, or wants its first page, is served at
+once; and while more is charged than the limit allows, as after cache_memlimit, pages go back to the pool.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 

@@ -1,10 +1,10 @@
 """The crawler: looks for items that have ended, and gives their memory back without being asked.
 
-It walks the pages of the classes that are due, chunk by chunk, as they lie in memory: what has no chance of having ended
-costs one look at a line that the prefetcher has brought, no lock. A step looks at CRAWL_STEP chunks and then rests, so
-the rate is bounded by ``sleep_us``. A class is due again when, by the exptimes that were seen, a hundredth of its items
-that can end will have: CRAWL_MIN to CRAWL_MAX seconds later, or a hundred times as long as the crawl took, if that is
-more. memcached waits for up to an hour, as it has to follow its lists from item to item.
+It walks the pages of the classes that are due, chunk by chunk, as they lie in memory: what has no chance of having
+ended costs one look at a line that the prefetcher has brought, no lock. A step looks at CRAWL_STEP chunks and then
+rests, so the rate is bounded by ``sleep_us``. A class is due again when, by the exptimes that were seen, a hundredth of
+its items that can end will have: CRAWL_MIN to CRAWL_MAX seconds later, or a hundred times as long as the crawl took, if
+that is more. memcached waits for up to an hour, as it has to follow its lists from item to item.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 

@@ -1,8 +1,8 @@
 """What was flushed: which items a flush_all has made go, and which a delayed one will.
 
-"Now" is told by cas, which every storing draws anew, so that what is stored in the same second stays. A cas that a client
-chose tells nothing: such items (ITEM_EXPLICIT) go by their time, and get one later than any flush so far. A delayed flush
-takes away, at its tick, everything that was not stored or used after it; there is one at a time.
+"Now" is told by cas, which every storing draws anew, so that what is stored in the same second stays. A cas that a
+client chose tells nothing: such items (ITEM_EXPLICIT) go by their time, and get one later than any flush so far. A
+delayed flush takes away, at its tick, everything that was not stored or used after it; there is one at a time.
 """
 from libc.stdint cimport uint32_t, uint64_t
 

@@ -1,7 +1,9 @@
 """Flushing, and telling what was flushed."""
 from libc.stdint cimport uint32_t, uint64_t
 
-from cachecore_ext.base.atomics cimport load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32
+from cachecore_ext.base.atomics cimport (
+    load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32,
+)
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_meta, item_time
 

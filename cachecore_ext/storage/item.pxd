@@ -7,8 +7,8 @@
 
     meta    bits 0-7 key length, 8-19 value length of a small item, 20-29 the ITEM_ marks below, 30-31 the LRU segment.
             A chunk that is no item has key length 0: meta 0 is a free chunk, CHAIN_META a piece of a chained value.
-    next    the neighbours in the LRU list, as chunk references (see slabs.pxd); 0 ends the list. prev says ITEM_UNLINKED
-            while the item is in no list.
+    next    the neighbours in the LRU list, as chunk references (see slabs.pxd); 0 ends the list. prev says
+            ITEM_UNLINKED while the item is in no list.
     large?  only with ITEM_LARGE: value length, reference count, and the first piece of a chained value.
     flags?  only with ITEM_FLAGS: the client's flags, which most items leave at 0.
 

@@ -262,7 +262,10 @@ cdef uint32_t drain(Lru *lru, LruClass *lists, Segment segment, uint32_t now, ui
     """Move from the tail of HOT or WARM to COLD what may not stay; how many. Those in use go elsewhere (``spared``)."""
     cdef uint32_t done = 0
     cdef Item *item = tail_of(lru, lists, segment)
-    while item != NULL and done < steps and spared[0] < SPARED_MAX and not stays(lru, lists, item, segment, now, cold_age):
+    while (
+        item != NULL and done < steps and spared[0] < SPARED_MAX
+        and not stays(lru, lists, item, segment, now, cold_age)
+    ):
         if spare(lru, lists, item):
             spared[0] += 1
         else:

@@ -52,7 +52,7 @@ cdef bint has_spare_page(Slabs *slabs, uint32_t cls) noexcept nogil:
 
 
 cdef MoveAnswer mover_request(Mover *mover, Slabs *slabs, int64_t source, int64_t target) noexcept nogil:
-    """Ask for a page of ``source`` (-1: of any class, 0: of the pool) to go to ``target`` (0: the pool). For any thread."""
+    """Ask for a page of ``source`` (-1: any class, 0: the pool) to go to ``target`` (0: the pool). For any thread."""
     cdef MoveAnswer answer = MOVE_OK
     if source == target:
         return MOVE_SAME

@@ -202,7 +202,7 @@ cdef uint32_t take_page(Slabs *slabs) noexcept nogil:
     if slabs.pool != 0:
         page = slabs.pool - 1
         slabs.pool = slabs.page[page].next
-        slabs.pooled -= 1
+        store_u32(&slabs.pooled, slabs.pooled - 1)
     else:
         page = slabs.pages
         store_u32(&slabs.pages, page + 1)
@@ -213,7 +213,7 @@ cdef void pool_page(Slabs *slabs, uint32_t page) noexcept nogil:
     """Put an empty page into the pool; page_lock."""
     slabs.page[page].next = slabs.pool
     slabs.pool = page + 1
-    slabs.pooled += 1
+    store_u32(&slabs.pooled, slabs.pooled + 1)
 
 
 cdef void open_page(Slabs *slabs, SlabClass *slab, uint32_t page) noexcept nogil:

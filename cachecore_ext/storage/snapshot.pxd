@@ -1,7 +1,7 @@
 """Warm restart: how a store whose region is a file goes on in the next process.
 
-The file keeps the pages as they are; references are relative, so nothing in them changes. Everything else is in a state,
-a stretch of bytes that the one process writes when it has come to rest and the next one reads before it serves:
+The file keeps the pages as they are; references are relative, so nothing in them changes. Everything else is in a
+state, a stretch of bytes that the one process writes when it has come to rest and the next one reads before it serves:
 
     SnapshotHead | a SnapshotClass for each slab class | a SnapshotPage for each page
 

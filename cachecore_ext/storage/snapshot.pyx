@@ -13,7 +13,7 @@ from cachecore_ext.storage.item cimport (
     CHAIN_META, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_LARGE, PIECE_HEADER, Item, Piece, item_cas, item_key, item_large,
     item_meta, item_nbytes, item_nkey, item_size, meta_key_offset,
 )
-from cachecore_ext.storage.lru cimport LruClass, Segment, item_segment, lru_id
+from cachecore_ext.storage.lru cimport Segment, item_segment, lru_id
 from cachecore_ext.storage.slabs cimport (
     PAGE_SHIFT, PAGE_SIZE, Slabs, bit_is_set, chunk_class, page_chunk, page_class, slab_page_restore, slabs_open_bytes,
 )
@@ -47,7 +47,8 @@ cdef int snapshot_clear(Store *store) noexcept nogil:
 
 cdef uint64_t checksum(const Slabs *slabs, uint32_t page) noexcept nogil:
     cdef HashKey key
-    key.word = [0x243F6A8885A308D3, 0x13198A2E03707344, 0xA4093822299F31D0, 0x082EFA98EC4E6C89]  # any will do, but these
+    # Any will do, but these.
+    key.word = [0x243F6A8885A308D3, 0x13198A2E03707344, 0xA4093822299F31D0, 0x082EFA98EC4E6C89]
     return hash_bytes(&key, <const char *>page_chunk(slabs, page, 0, 0), PAGE_SIZE)
 
 

@@ -17,13 +17,14 @@ from cachecore_ext.base.eventlog cimport (
 from cachecore_ext.base.hashing cimport HashKey, hash_bytes
 from cachecore_ext.storage.flush cimport Flush, flush_may_concern, flush_suspects
 from cachecore_ext.storage.item cimport (
-    ITEM_FETCHED, Item, Piece, item_age, item_cas, item_expired, item_exptime, item_key, item_meta, item_nbytes, item_nkey,
-    meta_key_offset, meta_layout,
+    ITEM_FETCHED, Item, Piece, item_age, item_cas, item_expired, item_exptime, item_key, item_meta, item_nbytes,
+    item_nkey, meta_key_offset, meta_layout,
 )
 from cachecore_ext.storage.lru cimport Lru, LruClass, item_segment, lru_fetched, lru_id
 from cachecore_ext.storage.slabs cimport Slabs, slab_class_for
 from cachecore_ext.storage.table cimport (
-    Table, TableCursor, TableVisit, table_find_locked, table_lock, table_prefetch_bucket, table_prefetch_item, table_unlock,
+    Table, TableCursor, TableVisit, table_find_locked, table_lock, table_prefetch_bucket, table_prefetch_item,
+    table_unlock,
 )
 
 cdef enum StoreStatus:

@@ -28,8 +28,8 @@ from cachecore_ext.storage.lru cimport (
     lru_init, lru_is_temporary, lru_link, lru_rewrite, lru_unlink, lru_unlink_locked, lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport (
-    PAGE_SIZE, SlabSettings, chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free, slabs_free, slabs_init,
-    slabs_set_limit,
+    PAGE_SIZE, SlabSettings, chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free, slabs_free,
+    slabs_init, slabs_set_limit,
 )
 from cachecore_ext.storage.table cimport (
     LOAD, Bucket, table_free, table_grow, table_init, table_initial_bytes, table_insert_locked, table_is_full,
@@ -174,7 +174,8 @@ cdef void store_release(Store *store, Item *item) noexcept nogil:
         item_free(store, item)
 
 
-cdef void count_eviction(LruClass *lists, const Item *item, bint dead, uint64_t *reclaimed, uint32_t now) noexcept nogil:
+cdef void count_eviction(LruClass *lists, const Item *item, bint dead, uint64_t *reclaimed,
+                         uint32_t now) noexcept nogil:
     cdef uint32_t meta = item_meta(item)
     if dead:
         reclaimed[0] += 1
@@ -686,7 +687,8 @@ cdef void store_drop_failed(Context *context, uint64_t h, const char *key, uint3
 
 cdef Item *store_create_locked(Context *context, const Put *put, uint64_t h, const char *key, uint32_t nkey,
                                char *value, uint32_t nbytes) noexcept nogil:
-    """Store a small value where there is no item; NULL without the memory. store_grow is the caller's, once unlocked."""
+    """Store a small value where there is no item; NULL without the memory. Once unlocked the caller lets the
+    table grow (store_grow)."""
     cdef Put unconditional = put[0]
     cdef ValueCursor source
     source.at = value

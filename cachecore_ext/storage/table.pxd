@@ -11,14 +11,14 @@ the item's.
         The slots of a bucket and its overflow chain are filled from the front, without holes.
 
 The table grows while it serves, one bucket at a time (linear hashing). With n buckets and 2^l <= n < 2^(l+1), a hash
-belongs to bucket ``h mod 2^(l+1)`` if there is one, else to ``h mod 2^l``. To grow by one, the items of bucket
-``n - 2^l`` are divided between it and the new bucket n: microseconds, done by whoever inserted an item that makes the
-table fuller than it should be. The buckets lie in one reserved stretch of address space, opened as far as the memory limit
+belongs to bucket ``h mod 2^(l+1)`` if there is one, else to ``h mod 2^l``. To grow by one, the items of bucket ``n -
+2^l`` are divided between it and the new bucket n: microseconds, done by whoever inserted an item that makes the table
+fuller than it should be. The buckets lie in one reserved stretch of address space, opened as far as the memory limit
 can need it, so nothing is ever copied, and at no moment are there two tables.
 
 Locks: the low bits of a hash choose a stripe, and its lock guards every bucket that such hashes can ever belong to: the
-table starts with as many buckets as stripes, so a bucket and the one that it is divided into share their stripe. Holding
-the lock of h's stripe means that h's bucket, its chain and their items stay as they are. ``nbuckets`` may move
+table starts with as many buckets as stripes, so a bucket and the one that it is divided into share their stripe.
+Holding the lock of h's stripe means that h's bucket, its chain and their items stay as they are. ``nbuckets`` may move
 meanwhile, but not in a way that concerns h. grow_lock admits one grower at a time; pool_lock, the innermost, guards the
 overflow buckets' free list. "Its bucket's lock" elsewhere means the stripe's.
 """
@@ -74,8 +74,9 @@ cdef extern from * nogil:
     #ifdef __SSE2__
     #include <emmintrin.h>
     static inline uint32_t cc_match12(const uint8_t *tags, uint8_t wanted) {
-        __m128i line = _mm_set_epi64x((long long)__atomic_load_n((const uint64_t *)(const void *)(tags + 8), __ATOMIC_RELAXED),
-                                      (long long)__atomic_load_n((const uint64_t *)(const void *)tags, __ATOMIC_RELAXED));
+        const uint64_t *half = (const void *)tags;
+        __m128i line = _mm_set_epi64x((long long)__atomic_load_n(half + 1, __ATOMIC_RELAXED),
+                                      (long long)__atomic_load_n(half, __ATOMIC_RELAXED));
         return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(line, _mm_set1_epi8((char)wanted))) & 0xFFF;
     }
     #else

@@ -78,7 +78,7 @@ cdef bint table_open(Table *table, uint64_t max_items) noexcept nogil:
 
 
 cdef void table_presize(Table *table, uint64_t items) noexcept nogil:
-    """Begin as large as so many items will need it, instead of growing. For a table that is empty and not in use yet."""
+    """Begin as large as so many items will need it, instead of growing. For a table that is empty and not in use."""
     table.nbuckets = min(max(table.nbuckets, items / LOAD + 1), table.max_buckets)
 
 
@@ -155,8 +155,8 @@ cdef bint chain_append(Table *table, Bucket *bucket, uint8_t tag, uint32_t ref, 
 cdef bint chain_remove(Table *table, Bucket *head, Bucket *bucket, uint32_t slot, uint32_t *spare) noexcept nogil:
     """Remove an entry of the chain that begins with ``head``: the chain's last one takes its place.
 
-    An overflow bucket that this empties goes to ``spare``. True when that was ``bucket`` itself, which is then no longer
-    part of the chain.
+    An overflow bucket that this empties goes to ``spare``. True when that was ``bucket`` itself, which is then no
+    longer part of the chain.
     """
     cdef Bucket *last = head
     cdef Bucket *before = NULL
@@ -233,7 +233,7 @@ cdef void table_replace_locked(Table *table, uint64_t h, uint32_t old_ref, uint3
 # ---- growth
 
 cdef bint table_is_full(Table *table, uint64_t h) noexcept nogil:
-    """Whether the table should grow, judged by the stripe of h, whose lock the caller holds: no shared count to keep."""
+    """Whether the table should grow, judged by the stripe of h, whose lock the caller holds: so no count is shared."""
     return table_stripe(table, h).items * (table.stripe_mask + 1) > load_u64(&table.nbuckets) * LOAD
 
 

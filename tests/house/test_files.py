@@ -10,6 +10,7 @@ import pytest
 from tests.house.sources import ROOT, cython_files, text_files
 
 LONGEST = 800
+WIDEST = 120
 NOTES = re.compile(r"\b(TO[D]O|FIX[M]E|X[X]X)\b")
 
 
@@ -28,6 +29,11 @@ def complaints(text: str) -> Iterator[str]:
             yield f"{number}: a note to self"
 
 
+def wide_lines(text: str) -> list[int]:
+    """ruff sees to it in Python's sources."""
+    return [number for number, line in enumerate(text.split("\n"), 1) if len(line) > WIDEST]
+
+
 def own_directives(text: str) -> list[str]:
     """Directives in a source do not reach the inline functions that it cimports; setup.py's table does."""
     return re.findall(r"^#\s*(?:cython|distutils)\s*:.*", text, re.MULTILINE)
@@ -36,6 +42,11 @@ def own_directives(text: str) -> list[str]:
 @pytest.mark.parametrize("path", list(text_files()), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_files_are_tidy(path):
     assert list(complaints(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("path", cython_files(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_lines_are_not_too_long(path):
+    assert wide_lines(path.read_text()) == []
 
 
 @pytest.mark.parametrize("path", cython_files(), ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -75,6 +86,10 @@ def test_an_untidy_file_is_seen(text, complaint):
 def test_a_tidy_file_is_tidy():
     assert list(complaints("x\n" * LONGEST)) == []
     assert list(complaints("")) == []
+
+
+def test_a_wide_line_is_seen():
+    assert wide_lines("x" * WIDEST + "\n" + "x" * (WIDEST + 1)) == [2]
 
 
 def test_a_directive_in_a_source_is_seen():

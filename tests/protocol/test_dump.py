@@ -6,7 +6,6 @@ import contextlib
 import functools
 import re
 import select
-from urllib.parse import unquote_to_bytes
 
 import pytest
 
@@ -234,9 +233,9 @@ def fill(client: Client, names: set[bytes]) -> None:
 
 
 def names_in(reply: bytes) -> list[bytes]:
-    lines = reply.split(b"\n")
+    lines = reply.replace(b"%2F", b"/").split(b"\n")  # which is all there is to decode in ``keys``
     assert lines[0] == b"OK\r" and lines[-2:] == [b"END\r", b""]
-    return [unquote_to_bytes(line.split()[0].removeprefix(b"key=")) for line in lines[1:-2]]
+    return [line.split()[0].removeprefix(b"key=") for line in lines[1:-2]]
 
 
 def test_every_item_once(launch_cachecore: Launch) -> None:
@@ -277,8 +276,9 @@ def test_dumps_that_are_not_read(launch_cachecore: Launch) -> None:
         readers = [stack.enter_context(slow_reader(peer)) for _ in range(5)]
         before = int(peer.stats()[b"hash_bytes"])
         later = {b"later%d" % i for i in range(3 * NUMBER)}
+        first = min(names)
         for _ in range(100):
-            assert other.ask(b"mg %s v\r\nmn\r\n" % min(names), MN) == b"VA 1\r\nx\r\n" + MN
+            assert other.ask(b"mg %s v\r\nmn\r\n" % first, MN) == b"VA 1\r\nx\r\n" + MN
         fill(other, later)
         assert int(peer.stats()[b"hash_bytes"]) > 2 * before, "the table did not grow"
         assert 0 < unsent(other) < 5 * 70_000

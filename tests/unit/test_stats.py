@@ -10,7 +10,6 @@ import pytest
 from cachecore import Settings, __version__
 from cachecore.settings import ROWS
 from cachecore.stats import (
-    CACHEDUMP_MAX,
     cachedump,
     connections,
     encode,
@@ -372,14 +371,6 @@ def test_cachedump(engine):
     engine.dumped = [(b"\xff\x00", 5, 0), (b"a", 0, 1_800_000_000)]
     assert cachedump(engine, 3, 7) == b"ITEM \xff\x00 [5 b; 0 s]\r\nITEM a [0 b; 1800000000 s]\r\nEND\r\n"
     assert engine.calls == [("cachedump", 3, 7)]
-
-
-def test_a_cachedump_has_a_limit(engine):
-    line = len(b"ITEM %s [5 b; 0 s]\r\n" % (b"k" * 250))
-    engine.dumped = [(b"k" * 250, 5, 0)] * 10_000
-    reply = cachedump(engine, 3, 0)
-    assert reply.endswith(b"]\r\nEND\r\n")
-    assert CACHEDUMP_MAX - line < len(reply) <= CACHEDUMP_MAX
 
 
 def test_prefixes(engine):
