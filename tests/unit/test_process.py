@@ -70,7 +70,7 @@ def test_what_comes_after_the_user_needs_none_of_python_s_files(tmp_path):
     """
     (tmp_path / "users").write_text("name:password\n", "ascii")
     done = subprocess.run(
-        [sys.executable, "-c", script, "-u", "nobody", "-p", "-1", "-k", "-vv", "-P", "pid", "-Y", "users", "-e", "items"],
+        [sys.executable, "-c", script, "-u", "nobody", "-p", "-1", "-kvv", "-P", "pid", "-Y", "users", "-e", "items"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "MEMCACHED_PORT_FILENAME": "ports"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
