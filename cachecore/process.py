@@ -8,6 +8,7 @@ import resource
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +52,7 @@ def raise_descriptor_limit(settings: Settings) -> None:
         if hard < settings.conn_limit:
             raise StartError(
                 "failed to set rlimit for open files. "
-                "Try starting as root or requesting smaller maxconns value."
+                f"Try starting as root or requesting smaller maxconns value. (-c {settings.conn_limit}, limit {hard})"
             ) from error
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -74,6 +75,8 @@ def raise_core_limit() -> None:
 
 def allow_locked_memory() -> None:
     """Let ``lock_memory`` succeed also after ``drop_privileges``, if this is root."""
+    with contextlib.suppress(ImportError):
+        import_module("ctypes")  # while Python's files can be read
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
@@ -123,7 +126,7 @@ def write_port_file(path: str, addresses: Iterable[Address]) -> None:
 
 
 def _write_whole(path: str, temporary: str, text: str) -> None:
-    Path(temporary).write_text(text, encoding="ascii")
+    Path(temporary).write_bytes(text.encode())  # write_text may have to find a codec, after -u
     Path(temporary).rename(path)
 
 

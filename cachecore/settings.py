@@ -47,7 +47,7 @@ def _yes_unless(value: bool) -> str:
 def _protocol_refused(value: object) -> str:
     if value == "binary":
         return "This server does not speak the binary protocol"
-    return f"Invalid value for binding protocol: {value}\n -- should be one of auto or ascii"
+    return f"Invalid value for binding protocol: {value} -- should be one of auto or ascii"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +185,7 @@ class Settings(Extended):
         "D",
         "char",
         None,
-        character("No delimiter specified"),
+        character("No delimiter specified: it is one character, no blank"),
         "what separates a key's prefix from the rest in stats detail; given, these statistics are on from the start",
         shown=":",
         stats={"stat_key_prefix": lambda value: value or ":"},
@@ -294,7 +294,10 @@ class Settings(Extended):
             value = getattr(self, row.name)
             object.__setattr__(self, row.name, row.checked(value, f"{row.name}={value!r}"))
         if self.max_item_size > self.memory_limit * MEBIBYTE // 2:
-            raise SettingsError("Cannot set item size limit higher than 1/2 of memory max.")
+            raise SettingsError(
+                "Cannot set item size limit higher than 1/2 of memory max. "
+                f"(-I {self.max_item_size}, -m {self.memory_limit})"
+            )
         self.check_sizes(item_size=self.max_item_size, smallest=self.slab_min_size)
         self.check_extended()
 

@@ -94,8 +94,8 @@ def _read_suboptions(text: str, values: dict[str, Any], remarks: list[str]) -> N
 
 def _illegal(item: str) -> SettingsError:
     """The error for a suboption that is none."""
-    reason = next((f": this server is without {lack}" for begin, lack in ABSENT.items() if item.startswith(begin)), "")
-    return SettingsError(f'Illegal suboption "{item}"{reason}', EXIT_FAILURE)
+    lacks = (f": this server is without {lack}" for begin, lack in ABSENT.items() if item.startswith(begin))
+    return SettingsError(f'Illegal suboption "{item}"{next(lacks, "; see cachecore -h")}', EXIT_FAILURE)
 
 
 def _flags(letter: str, long: str) -> list[str]:
@@ -113,7 +113,7 @@ def _getopt(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
         return getopt.gnu_getopt(list(argv), letters, longs)
     except getopt.GetoptError as error:
         flag = error.msg.split()[1]  # "option --port requires argument"
-        text = f'Illegal argument "{flag}"\n{error.msg}; see cachecore -h'
+        text = f'Illegal argument "{flag}": {error.msg}; see cachecore -h'
         raise SettingsError(text, EXIT_FAILURE) from None
 
 

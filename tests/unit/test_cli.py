@@ -104,8 +104,8 @@ def test_what_they_print(capsys):
         (["-p", "70000"], 64, "ERROR: Invalid port number (-p 70000)\n"),
         (["-c", "0"], 1, "Maximum connections must be greater than 0 (-c 0)\n"),
         (["-S"], 64, "This server is not built with SASL support.\n"),
-        (["-o", "foo"], 1, 'Illegal suboption "foo"\n'),
-        (["-q"], 1, 'Illegal argument "-q"\noption -q not recognized; see cachecore -h\n'),
+        (["-o", "foo"], 1, 'Illegal suboption "foo"; see cachecore -h\n'),
+        (["-q"], 1, 'Illegal argument "-q": option -q not recognized; see cachecore -h\n'),
     ],
 )
 def test_a_wrong_option(capsys, words, status, message):

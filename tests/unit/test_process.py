@@ -57,6 +57,29 @@ def test_an_unknown_user(monkeypatch, capsys):
     assert capsys.readouterr().err == "can't find the user no such user to switch to\n"
 
 
+def test_what_comes_after_the_user_needs_none_of_python_s_files(tmp_path):
+    """The interpreter may lie where only root can read. SIGHUP and SIGUSR1 await the daemon, in this order."""
+    script = """if True:
+        import os, signal, sys
+        from cachecore import cli, process
+        process.drop_privileges = lambda user: sys.meta_path.clear()
+        signal.pthread_sigmask(signal.SIG_BLOCK, process.AWAITED)
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        sys.exit(cli.main(sys.argv[1:]))
+    """
+    (tmp_path / "users").write_text("name:password\n", "ascii")
+    done = subprocess.run(
+        [sys.executable, "-c", script, "-u", "nobody", "-p", "-1", "-kvv", "-P", "pid", "-Y", "users", "-e", "items"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "MEMCACHED_PORT_FILENAME": "ports"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith("Gracefully stopping\n")
+    assert "No module" not in done.stderr
+    assert {file.name for file in tmp_path.iterdir()} == {"users", "pid", "ports", "items", "items.meta"}
+
+
 def test_a_user_that_cannot_be_had(monkeypatch):
     Identity(monkeypatch, 0)
 
@@ -119,7 +142,8 @@ def test_a_limit_that_is_too_low(monkeypatch, capsys):
     Limits(monkeypatch, 256, 1023, False)
     assert main(["-p", "-1"]) == 71
     assert capsys.readouterr().err == (
-        "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns value.\n"
+        "failed to set rlimit for open files. Try starting as root or requesting smaller maxconns value. "
+        "(-c 1024, limit 1023)\n"
     )
 
 
