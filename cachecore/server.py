@@ -101,7 +101,7 @@ def create_engine(settings: Settings, **memory: Any) -> Engine:
 
 
 def preload() -> None:
-    """Import what a server imports late: after ``-u`` it may not be able to read Python's files any more."""
+    """Import what a server imports late: after ``-u``, or without descriptors, it cannot read Python's files."""
     for module in ("cachecore_ext.engine", "cachecore.restart", "encodings.idna", "logging"):
         import_module(module)
     package_version()
@@ -290,6 +290,7 @@ class Server:
                 self._spawn(f"worker-{index}", partial(engine.run_worker, index))
             self._spawn("maintenance", engine.run_maintenance)
             self._spawn("logger", engine.run_logger)
+            preload()  # before there are clients, who can take the descriptors that reading a file needs
             self._spawn("acceptor", engine.run_acceptor)
         except RuntimeError as error:
             raise StartError(f"failed to start the threads: {error}", EXIT_FAILURE) from error
@@ -329,13 +330,12 @@ class Server:
 
 def _serve_admin(engine: Engine, admin: Admin) -> None:
     """Answer the commands that the data plane leaves to Python, until the engine stops."""
-    import logging  # here, beside the serving, but not later: then there may be no descriptor left to read a file
-
-    package_version()
     while (request := engine.next_admin()) is not None:
         try:
             reply = admin.answer(request.line)
         except Exception:
+            import logging  # preloaded
+
             logging.getLogger("cachecore").exception("rendering the answer to %r failed", request.line)
             reply = _RENDERING_FAILED
         engine.answer_admin(request.token, reply)

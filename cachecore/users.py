@@ -20,7 +20,8 @@ def read_users(path: str) -> list[tuple[bytes, bytes]]:
         StartError: the file cannot be read, or a line has no colon or more than 256 bytes (exit status 1).
     """
     try:
-        text = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            text = file.read(USERS_MAX * (_LINE_MAX + len(b"\r\n")))  # of a file without an end, too
     except OSError as error:
         raise StartError(
             f"Could not open authfile [{path}] for reading, error {error.strerror}", EXIT_FAILURE

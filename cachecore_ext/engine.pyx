@@ -508,7 +508,7 @@ cdef class Engine:
     def connections(self):
         self._check_open()
         now = clock_now(&self.store.clock)
-        return sorted(listening_sockets(&self.acceptor, now - CLOCK_START) + connections(&self.shared, now))
+        return sorted(listening_sockets(&self.acceptor, max(now - CLOCK_START, 0)) + connections(&self.shared, now))
 
     def reset_counters(self):
         self._check_open()

@@ -7,7 +7,7 @@ from cachecore_ext.base.clock cimport monotonic_us
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_meta
 from cachecore_ext.storage.lru cimport LruClass, lru_oldest_locked
-from cachecore_ext.storage.mover cimport mover_request
+from cachecore_ext.storage.mover cimport MOVE_GIVEN_UP, mover_request
 from cachecore_ext.storage.slabs cimport slab_look
 from cachecore_ext.storage.store cimport Store
 
@@ -122,6 +122,7 @@ cdef int64_t balance_step(Balance *balance, Mover *mover, Context *context) noex
     cdef Store *store = context.store
     cdef uint32_t cls
     cdef int64_t now = monotonic_us(), next_us
+    cdef bint asked, soon
     if load_u32(&mover.source) != 0:
         return LOOK_US
     next_us = balance.next_us if load_u32(&store.wanting) == 0 else balance.vain_us
@@ -130,8 +131,11 @@ cdef int64_t balance_step(Balance *balance, Mover *mover, Context *context) noex
     for cls in range(1, store.slabs.nclasses + 1):
         look_at(balance, store, cls)
     decide(balance, mover, store)
-    balance.next_us = now + (LOOK_US if any_evicts(balance, store.slabs.nclasses) else LOOK_IDLE_US)
-    if load_u32(&mover.source) != 0:
+    asked = load_u32(&mover.source) != 0
+    # One move is often followed by the next, as when the limit was lowered; unless moves come to nothing.
+    soon = any_evicts(balance, store.slabs.nclasses) or (asked and mover.result != MOVE_GIVEN_UP)
+    balance.next_us = now + (LOOK_US if soon else LOOK_IDLE_US)
+    if asked:
         return 0
     balance.vain_us = now + LOOK_US
     return balance.next_us - now

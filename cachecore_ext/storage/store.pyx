@@ -293,13 +293,18 @@ cdef void *chunk_or_evict(Context *context, uint32_t cls) noexcept nogil:
     cdef Store *store = context.store
     cdef LruClass *lists = &store.lru.classes[cls]
     cdef void *chunk = slab_alloc(&store.slabs, cls)
-    cdef int i
+    cdef Evicted evicted
+    cdef uint32_t i, in_vain = 0
     if likely(chunk != NULL):
         return chunk
     if load_u32(&store.always_wanting):
         want_page(store, cls)
-    for i in range(ALLOC_TRIES):
-        if store_evict(context, cls) == NOTHING_THERE:
+    # What is evicted may lie in a page that leaves the class, which gives out no chunk; and who are neighbours at the
+    # tail often are in a page. There is one such page at a time.
+    for i in range(ALLOC_TRIES + store.slabs.classes[cls].per_page):
+        evicted = store_evict(context, cls)
+        in_vain += evicted == ALL_IN_USE
+        if evicted == NOTHING_THERE or in_vain == ALLOC_TRIES:
             break
         chunk = slab_alloc(&store.slabs, cls)
         if likely(chunk != NULL):

@@ -69,3 +69,18 @@ def test_values_of_another_size_come_to_have_the_memory() -> None:
     assert ratios[0] == 0
     assert stats["slabs_moved"] >= 10
     assert stats["store_no_memory"] == 0
+
+
+def test_a_lower_limit_is_reached_soon_though_nothing_is_evicted() -> None:
+    """A page a second, at which the classes are looked at then, would take 20 seconds."""
+    keys = [b"large%04d" % i for i in range(80)]
+    with Server(port=0, threads=2, memory_limit=MEGABYTES) as server, Client(server.address) as client:
+        put(client, keys, 200_000)
+        for key in keys:
+            if not key.endswith(b"0"):
+                client.ask(b"delete %b\r\n" % key, b"\r\n")
+        assert client.ask(b"cache_memlimit 8\r\n", b"\r\n") == b"OK\r\n"
+        deadline = time.monotonic() + 10
+        while server.stats()["slabs_moved"] < 20:
+            assert time.monotonic() < deadline, f"{server.stats()['slabs_moved']} pages"
+        assert not missing(client, keys[::10])

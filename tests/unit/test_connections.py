@@ -114,6 +114,13 @@ def test_the_lines_of_one_that_asks():
             assert listening in reply.decode()
 
 
+def test_before_the_server_s_start_no_time_has_passed():
+    with serve() as server, connect(server.address) as client:
+        server.clock.advance(-1_000_000)
+        ask(client)
+        assert {row.secs_since_last_cmd for row in server._running().connections()} == {0}
+
+
 def test_the_rows_are_in_the_order_of_their_descriptors_and_go_with_the_clients():
     with serve() as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connect(server.address)) for _ in range(20)]

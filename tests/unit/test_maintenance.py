@@ -171,6 +171,23 @@ def test_in_a_full_class_the_least_useful_give_way():
     assert gone[-5] < len(gone), "the oldest went, but for the few whose bucket was in use"
 
 
+def test_a_set_finds_memory_while_the_page_of_the_oldest_items_leaves():
+    """What is evicted then lies in that page, and is no chunk for the set, for thousands of items in a row."""
+    store = store_with(4 * MEGABYTE)
+    i = 0
+    while sum_of(store, "evicted") == 0:
+        store.put("set", key(i), value(i, 32))
+        i += 1
+    oldest = next(j for j in range(i) if store.look(key(j)))
+    for j in range(oldest, oldest + 500):
+        store.delete(key(j))  # their page is the emptiest
+    assert store.reassign(class_of(store, key(i - 1)), 0) == OK
+    store.maintain()
+    assert store.mover()["moving"]
+    assert all(store.put("set", key(i + j), value(j, 32)) == "STORED" for j in range(100))
+    store.check()
+
+
 def test_without_evictions_a_full_class_keeps_its_pages():
     store = store_with(4 * MEGABYTE, evictions=False)
     i = 0

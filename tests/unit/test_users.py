@@ -44,3 +44,11 @@ def test_a_file_that_is_not_there():
         read_users("/no/where")
     message = "Could not open authfile [/no/where] for reading, error No such file or directory"
     assert (str(caught.value), caught.value.exit_status) == (message, 1)
+
+
+def test_no_more_is_read_than_there_may_be(tmp_path):
+    file = tmp_path / "users"
+    with file.open("wb") as users:
+        users.truncate(1 << 40)
+    with pytest.raises(StartError):
+        read_users(str(file))
