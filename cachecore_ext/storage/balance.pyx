@@ -7,7 +7,7 @@ from cachecore_ext.base.clock cimport monotonic_us
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_meta
 from cachecore_ext.storage.lru cimport LruClass, lru_oldest_locked
-from cachecore_ext.storage.mover cimport MOVE_GIVEN_UP, mover_request
+from cachecore_ext.storage.mover cimport mover_request
 from cachecore_ext.storage.slabs cimport slab_look
 from cachecore_ext.storage.store cimport Store
 
@@ -133,7 +133,7 @@ cdef int64_t balance_step(Balance *balance, Mover *mover, Context *context) noex
     decide(balance, mover, store)
     asked = load_u32(&mover.source) != 0
     # One move is often followed by the next, as when the limit was lowered; unless moves come to nothing.
-    soon = any_evicts(balance, store.slabs.nclasses) or (asked and mover.result != MOVE_GIVEN_UP)
+    soon = any_evicts(balance, store.slabs.nclasses) or (asked and not mover.gave_up)
     balance.next_us = now + (LOOK_US if soon else LOOK_IDLE_US)
     if asked:
         return 0

@@ -33,6 +33,7 @@ cdef struct Mover:
     uint32_t rounds           # how often the page was walked
     int64_t next_us           # the next walk
     bint starved              # without evictions, there was no chunk to copy to in this walk
+    bint gave_up              # the last move came to nothing
     uint32_t shunned          # the page whose move was given up last, + 1: another one is tried next
     # For others to look at, atomic:
     uint32_t running

@@ -277,6 +277,7 @@ cdef void end(Mover *mover, Context *context, bint moved) noexcept nogil:
     if context.watched & WATCH_SYSEVENTS:
         event_slab_move(context.log, load_u32(&mover.source), mover.target, moved)
     mover.moving = False
+    mover.gave_up = not moved
     store_u32(&mover.running, False)
     store_release_u32(&mover.source, 0)
 
