@@ -281,7 +281,8 @@ class Server:
             engine = self._engine = self._create_engine()
             for listener in self._listeners:
                 engine.add_listener(listener.socket.fileno())
-        except (MemoryError, OSError, ValueError) as error:
+            preload()  # before there are clients, who can take the descriptors that reading a file needs
+        except (ImportError, MemoryError, OSError, ValueError) as error:
             raise StartError(f"failed to start the engine: {error}", EXIT_FAILURE) from error
         try:
             admin = Admin(engine, self.settings, self.request_shutdown)
@@ -290,7 +291,6 @@ class Server:
                 self._spawn(f"worker-{index}", partial(engine.run_worker, index))
             self._spawn("maintenance", engine.run_maintenance)
             self._spawn("logger", engine.run_logger)
-            preload()  # before there are clients, who can take the descriptors that reading a file needs
             self._spawn("acceptor", engine.run_acceptor)
         except RuntimeError as error:
             raise StartError(f"failed to start the threads: {error}", EXIT_FAILURE) from error
