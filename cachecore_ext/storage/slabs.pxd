@@ -83,7 +83,7 @@ cdef struct Slabs:
     uint32_t pages            # that were ever handed out; atomic; page_lock to change it and what follows
     uint32_t pages_open       # the region is open up to this page
     uint32_t pool             # list of free pages among those: the first one's number + 1
-    uint32_t pooled           # how many there are; atomic; atomic
+    uint32_t pooled           # how many there are; atomic
     uint32_t owned            # pages of classes
     uint64_t table_now        # bytes of table that their chunks can need
     uint64_t table_peak       # the most that this ever was
