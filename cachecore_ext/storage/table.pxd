@@ -38,7 +38,7 @@ cdef enum:
 
 cdef struct Bucket:
     uint8_t tag[SLOTS]    # written one by one, also read eight at once; never without the stripe's lock but to prefetch
-    uint32_t next         # overflow bucket's number + 1; 0 ends the chain
+    uint32_t next         # overflow bucket's number + 1; 0 ends the chain; read with the tags, so written atomically
     uint32_t ref[SLOTS]
 
 cdef struct Stripe:

@@ -145,7 +145,7 @@ cdef bint chain_append(Table *table, Bucket *bucket, uint8_t tag, uint32_t ref, 
                 number = pool_take(table)
                 if number == 0:
                     return False
-            bucket.next = number
+            store_u32(&bucket.next, number)
         bucket = bucket_next(table, bucket)
         empty = match_tags(bucket.tag, 0)
     slot_set(bucket, lowest_bit(empty), tag, ref)
@@ -171,7 +171,7 @@ cdef bint chain_remove(Table *table, Bucket *head, Bucket *bucket, uint32_t slot
     if last_slot == 0 and before != NULL:
         last.next = spare[0]
         spare[0] = before.next
-        before.next = 0
+        store_u32(&before.next, 0)
         return last == bucket
     return False
 
