@@ -1,6 +1,6 @@
 """The data plane as Python sees it: the one place where Python objects, the GIL and exceptions meet it."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.stdlib cimport posix_memalign
 
@@ -41,7 +41,7 @@ from cachecore_ext.storage.maintenance cimport (
 from cachecore_ext.storage.mover cimport mover_request
 from cachecore_ext.storage.slabs cimport CHUNK_MAX, PAGE_SIZE
 from cachecore_ext.storage.store cimport (
-    Context, Store, StoreSettings, store_free, store_init, store_set_limit,
+    Store, StoreSettings, store_free, store_init, store_set_limit,
 )
 from cachecore_ext.storage.table cimport table_bytes, top_bit
 
