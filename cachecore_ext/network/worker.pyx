@@ -112,11 +112,18 @@ cdef void settle(Worker *worker, Connection *conn, Verdict verdict) noexcept nog
         put_question(worker, conn)
 
 
+cdef void look(Context *context) noexcept nogil:
+    """See what time it is, and what is watched."""
+    context.now = clock_now(&context.store.clock)
+    context.watched = hub_watched(context.log.hub)
+
+
 cdef void take_answers(Worker *worker) noexcept nogil:
     cdef Ticket *ticket
     tickets_await(&worker.inbox)
     ticket = tickets_take(&worker.inbox)
     while ticket != NULL:
+        look(&worker.scratch.session.context)  # what was asked for may be that more is watched
         if ticket.reply == NULL or not worker_deal(worker, ticket.conn):
             hang_up(worker, ticket.conn)
         else:
@@ -153,8 +160,7 @@ cdef void worker_run(Worker *worker) noexcept nogil:
     cdef uint32_t idle_timeout = worker.scratch.shared.idle_timeout
     while load_acquire_u32(worker.stop) == 0:
         n = epoll_wait(worker.scratch.epoll, events, EVENTS, LOOK_MS if idle_timeout > 0 else -1)
-        context.now = clock_now(&context.store.clock)
-        context.watched = hub_watched(context.log.hub)
+        look(context)
         context.lost = LOOKUP_NOT_FOUND
         for i in range(n):
             conn = <Connection *>events[i].data.ptr

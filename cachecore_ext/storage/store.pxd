@@ -69,8 +69,8 @@ cdef struct Store:
 cdef struct Context:
     Store *store
     CounterSet *counters     # this thread's own
-    uint32_t now             # the tick, read when the thread woke up
-    uint32_t watched         # bits of base/eventlog's Watched, read when the thread woke up
+    uint32_t now             # the tick, read when the thread woke up or took an answer of Python's
+    uint32_t watched         # bits of base/eventlog's Watched, read together with it
     EventLog *log            # this thread's own; nobody looks at it while ``watched`` is 0
     int fd                   # whose commands are run, for the log
     uint32_t lost            # a Lookup: why the last look-up that found nothing did not, if not LOOKUP_NOT_FOUND

@@ -113,3 +113,12 @@ def test_many_prefixes(cachecore_peer: Peer) -> None:
     number = 3000
     found = count(cachecore_peer, b"".join(b"get p%d:x p%d:y\r\n" % (i, i) for i in range(number)))
     assert found == {b"p%d" % i: (2, 0, 0, 0) for i in range(number)}
+
+
+def test_what_follows_in_the_same_packet_counts(cachecore_peer: Peer) -> None:
+    """Also when the worker gets the answer to the switch while it still is at work on another answer."""
+    requests = b"stats reset\r\nstats detail on\r\nget k:1\r\nstats detail off\r\nget k:1\r\nstats detail dump\r\n"
+    expected = b"RESET\r\nOK\r\nEND\r\nOK\r\nEND\r\nPREFIX k get 1 hit 0 set 0 del 0\r\nEND\r\n"
+    with cachecore_peer.fresh() as client:
+        for _ in range(200):
+            assert client.transcript(requests * 5) == expected * 5
