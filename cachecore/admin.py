@@ -46,7 +46,6 @@ _CRAWLED: Final = {
     "OK": _OK,
     "BUSY": b"BUSY currently processing crawler request\r\n",
     "BADCLASS": b"BADCLASS invalid class id\r\n",
-    "NOTSTARTED": b"NOTSTARTED no items to crawl\r\n",
 }
 
 
@@ -78,7 +77,7 @@ def _number(word: bytes) -> float:
     if len(word) > 31 or not re.fullmatch(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", word):
         raise ValueError(word)
     value = float(word)
-    if not math.isfinite(value):
+    if not math.isfinite(value) or (value == 0 and re.match(rb"[^eE]*[1-9]", word)):  # beyond what a double holds
         raise ValueError(word)
     return value
 
@@ -255,7 +254,7 @@ def _crawl(admin: Admin, which: bytes) -> Reply:
         classes = frozenset(_digits(word, 11, 1, CLASS_MAX) for word in which.split(b",") if word)
     except ValueError:
         return _CRAWLED["BADCLASS"]
-    return _CRAWLED[admin.control.crawl(classes) if classes else "NOTSTARTED"]
+    return _CRAWLED[admin.control.crawl(classes)] if classes else b"NOTSTARTED no items to crawl\r\n"
 
 
 # stats

@@ -157,7 +157,8 @@ class Control(Protocol):
         """From 0 on."""
 
     def crawl(self, classes: frozenset[int] | None) -> str:
-        """Crawl these classes, 1 to 63, or all of them (None): ``OK``, ``BUSY``, ``BADCLASS`` or ``NOTSTARTED``."""
+        """Crawl these classes, 1 to 63, or all of them (None), empty ones too: ``OK``, ``BUSY`` or
+        ``BADCLASS``."""
 
 
 class Options(Protocol):

@@ -161,7 +161,7 @@ class Engine:
     @property
     def crawler_tocrawl(self) -> int: ...
     def crawl(self, classes: Collection[int] | None) -> str:
-        """Crawl these classes (None: all that have items) at once: OK, BUSY, BADCLASS or NOTSTARTED."""
+        """Crawl these classes (None: all) at once, as far as they have items: OK, BUSY or BADCLASS."""
 
     def item_sizes(self) -> dict[int, int]:
         """How many items there are of each size, in bytes rounded up to 32 (``stats sizes``). Walks over all items."""

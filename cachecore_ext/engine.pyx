@@ -690,8 +690,6 @@ cdef class Engine:
                 wanted |= <uint64_t>1 << <int>cls
         if load_u32(&self.maintenance.crawler.running):
             return "BUSY"
-        if not wanted:
-            return "NOTSTARTED"
         or_u64(&self.maintenance.crawler.requested, wanted)
         maintenance_wake(&self.maintenance)
         return "OK"

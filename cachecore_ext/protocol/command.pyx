@@ -22,8 +22,8 @@ from cachecore_ext.protocol.request cimport (
 from cachecore_ext.protocol.session cimport ASK, BYTES_PER_KEY, DONE, HANG_UP, QUIT
 from cachecore_ext.protocol.witness cimport witness_bad_chunk, witness_store
 from cachecore_ext.storage.store cimport (
-    NO_MEMORY, STORED, TOO_LARGE, Context, Put, StoreStatus, store_commit, store_drop_failed, store_put, store_release,
-    store_reserve,
+    NO_MEMORY, STORED, TOO_LARGE, Context, Put, StoreStatus, store_commit, store_count_set, store_drop_failed,
+    store_fits, store_put, store_release, store_reserve,
 )
 
 cdef enum:
@@ -54,7 +54,9 @@ cdef void stored(Session *session, const Request *request, const Put *put, Store
         classic_stored(session, request, status)
 
 
-cdef void bad_chunk(Session *session, const Request *request) noexcept nogil:
+cdef void bad_chunk(Session *session, const Request *request, const Put *put) noexcept nogil:
+    """A value that is longer or shorter than was said counts as a storage command all the same."""
+    store_count_set(&session.context, put, request.nkey, request.nvalue)
     if unlikely(session.context.watched != 0):
         witness_bad_chunk(session, request)
     if not request.noreply:
@@ -64,10 +66,10 @@ cdef void bad_chunk(Session *session, const Request *request) noexcept nogil:
 cdef void store_value(Session *session, Request *request) noexcept nogil:
     """A storage command whose value is in the buffer."""
     cdef Put put
-    if not request.value_ended:
-        bad_chunk(session, request)
-        return
     prepare(session, request, &put)
+    if not request.value_ended and store_fits(session.context.store, request.nkey, put.flags, request.nvalue):
+        bad_chunk(session, request, &put)
+        return
     stored(session, request, &put, store_put(
         &session.context, &put, request.hash, request.key, request.nkey, request.value, request.nvalue
     ))
@@ -91,11 +93,11 @@ cdef Item *command_reserve(Session *session, Request *request) noexcept nogil:
 cdef void command_commit(Session *session, Request *request, Item *item, bint ended) noexcept nogil:
     """The value was received into the item: store it. ``ended``: it was followed by CRLF."""
     cdef Put put
+    prepare(session, request, &put)
     if not ended:
         store_release(session.context.store, item)
-        bad_chunk(session, request)
+        bad_chunk(session, request, &put)
         return
-    prepare(session, request, &put)
     stored(session, request, &put, store_commit(&session.context, &put, request.hash, item))
 
 

@@ -180,15 +180,15 @@ cdef void meta_get(Session *session, const Request *request) noexcept nogil:
     item = store_find_locked(context, request.hash, request.key, request.nkey)
     if unlikely(context.watched != 0):
         witness_get_locked(session, request.key, request.nkey, item)
-    if item != NULL and touching:
-        count_class(context.counters, store_class(context.store, item), CLASS_TOUCH_HITS)
-    elif item != NULL:
-        store_count_hit(context, item)
-    else:
+    if item == NULL and meta_has(&request.meta, c'N'):
+        created = True
+        item = vivify_locked(session, request, NULL, 0)
+    if item == NULL:
         count(context.counters, GET_MISSES)
-        created = meta_has(&request.meta, c'N')
-        if created:
-            item = vivify_locked(session, request, NULL, 0)
+    elif touching:  # an item that was just made counts as found
+        count_class(context.counters, store_class(context.store, item), CLASS_TOUCH_HITS)
+    else:
+        store_count_hit(context, item)
     if item != NULL:
         hit_locked(session, request, item, created)
     store_unlock(context.store, request.hash)
@@ -291,7 +291,6 @@ cdef void meta_delete(Session *session, const Request *request) noexcept nogil:
         witness_delete_locked(session, request, item)
     if item == NULL:
         status = NOT_FOUND
-        count(context.counters, DELETE_MISSES)
     elif meta_has(meta, c'C') and store_shown_cas(context.store, item) != meta.compare:
         status = EXISTS
     elif meta_has(meta, c'I') or meta_has(meta, c'x'):
@@ -301,6 +300,8 @@ cdef void meta_delete(Session *session, const Request *request) noexcept nogil:
         if unlikely(context.watched != 0):
             witness_removal_locked(session, request, item)
         store_unlink_locked(context, request.hash, item)
+    if status == NOT_FOUND or status == EXISTS:
+        count(context.counters, DELETE_MISSES)
     store_unlock(context.store, request.hash)
     if status == NO_MEMORY:
         reply_text(&session.output, b"SERVER_ERROR out of memory\r\n")
@@ -358,8 +359,8 @@ cdef StoreStatus arithmetic_locked(Session *session, const Request *request) noe
     if unlikely(context.watched != 0):
         witness_get_locked(session, request.key, request.nkey, item)
     if created:
-        count(context.counters, INCR_MISSES if increment else DECR_MISSES)
         if not meta_has(meta, c'N'):
+            count(context.counters, INCR_MISSES if increment else DECR_MISSES)
             return NOT_FOUND
         item = vivify_locked(session, request, text, format_u64(text, value))
         if item == NULL:

@@ -6,7 +6,7 @@ from cachecore_ext.protocol.prefixes cimport prefixes_deleted, prefixes_got, pre
 from cachecore_ext.protocol.request cimport CMD_MD
 from cachecore_ext.storage.item cimport item_exptime, item_key, item_nbytes, item_nkey
 from cachecore_ext.storage.store cimport (
-    PUT_ADD, PUT_SET, STORED, STORE_BY_CAS, Context, store_class, store_class_for, store_report_lookup_locked,
+    PUT_ADD, PUT_REPLACE, PUT_SET, STORED, STORE_BY_CAS, Context, store_class, store_class_for, store_report_lookup_locked,
 )
 
 
@@ -57,10 +57,11 @@ cdef void witness_store(Session *session, const Request *request, const Put *put
     """A storage command was tried. Its look-up was told by the store."""
     cdef Context *context = &session.context
     cdef uint32_t nbytes = put.nbytes if status == STORED else request.nvalue
+    cdef bint by_cas = put.compare and (put.mode == PUT_SET or put.mode == PUT_REPLACE)
     if context.watched & WATCH_MUTATIONS:
         event_item_store(
-            context.log, status, STORE_BY_CAS if put.compare and put.mode == PUT_SET else put.mode, request.key,
-            request.nkey, seconds_left(context, put.exptime),
+            context.log, status, STORE_BY_CAS if by_cas else put.mode, request.key, request.nkey,
+            seconds_left(context, put.exptime),
             store_class_for(context.store, request.nkey, put.flags, nbytes), context.fd, nbytes,
         )
     if context.watched & WATCH_PREFIXES:

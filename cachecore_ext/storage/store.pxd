@@ -32,7 +32,7 @@ cdef enum StoreStatus:
 
 cdef enum PutMode:
     PUT_SET, PUT_ADD, PUT_REPLACE, PUT_APPEND, PUT_PREPEND
-    STORE_BY_CAS  # no mode of its own: what the log calls a PUT_SET that compares
+    STORE_BY_CAS  # no mode of its own: what the log calls a PUT_SET or PUT_REPLACE that compares
 
 cdef struct StoreSettings:
     uint64_t memory_limit    # bytes for pages and hash table
@@ -110,6 +110,8 @@ cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil
 cdef void store_free(Store *store) noexcept nogil
 cdef bint store_set_limit(Store *store, uint64_t limit) noexcept nogil
 
+cdef bint store_fits(const Store *store, uint32_t nkey, uint32_t flags, uint64_t nbytes) noexcept nogil
+cdef void store_count_set(Context *context, const Put *put, uint32_t nkey, uint32_t nbytes) noexcept nogil
 cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *key, uint32_t nkey,
                            char *value, uint32_t nbytes) noexcept nogil
 cdef StoreStatus store_reserve(Context *context, const Put *put, const char *key, uint32_t nkey, uint32_t nbytes,

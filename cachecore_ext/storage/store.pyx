@@ -380,12 +380,12 @@ cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t
     return item
 
 
-cdef void count_set(Context *context, const Put *put, uint32_t nkey, uint32_t nbytes) noexcept nogil:
+cdef void store_count_set(Context *context, const Put *put, uint32_t nkey, uint32_t nbytes) noexcept nogil:
     """Count a storage command for the class that its value would go to."""
     count_class(context.counters, store_class_for(context.store, nkey, put.flags, nbytes), CLASS_CMD_SET)
 
 
-cdef bint fits_limit(const Store *store, uint32_t nkey, uint32_t flags, uint64_t nbytes) noexcept nogil:
+cdef bint store_fits(const Store *store, uint32_t nkey, uint32_t flags, uint64_t nbytes) noexcept nogil:
     """Whether memcached, whose items have other headers, would take an item of this size under -I."""
     cdef uint64_t counted = COUNTED_HEADER + nkey + 1 + nbytes + 2
     if store.use_cas:
@@ -568,7 +568,7 @@ cdef StoreStatus concat_locked(Context *context, Put *put, uint64_t h, Item *old
     cdef uint64_t total = <uint64_t>item_nbytes(old) + nbytes
     cdef ValueCursor target, kept
     cdef Item *item
-    if not fits_limit(store, item_nkey(old), item_flags(old), total):
+    if not store_fits(store, item_nkey(old), item_flags(old), total):
         return NOT_STORED
     item = item_alloc(context, item_key(old), item_nkey(old), item_flags(old), <uint32_t>total)
     if item == NULL:
@@ -611,11 +611,11 @@ cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *k
     cdef StoreStatus status
     cdef bint stale = False
     cdef Item *old
-    if not fits_limit(store, nkey, put.flags, nbytes):
+    if not store_fits(store, nkey, put.flags, nbytes):
         if put.drop_on_failure:
             store_drop_failed(context, h, key, nkey)
         return TOO_LARGE
-    count_set(context, put, nkey, nbytes)
+    store_count_set(context, put, nkey, nbytes)
     store_lock(store, h)
     old = store_look_up_locked(context, h, key, nkey)
     status = judge_locked(context, put, old, &stale)
@@ -644,7 +644,7 @@ cdef StoreStatus store_reserve(Context *context, const Put *put, const char *key
     The value has LARGE_MIN bytes at least: a smaller one is waited for, and stored by store_put. A chained item gets
     its pieces as the value comes (store_extend), so that an announced value takes no more memory than a sent one.
     """
-    if not fits_limit(context.store, nkey, put.flags, nbytes):
+    if not store_fits(context.store, nkey, put.flags, nbytes):
         return TOO_LARGE
     reserved[0] = item_begin(context, key, nkey, put.flags, nbytes)
     return STORED if reserved[0] != NULL else NO_MEMORY
@@ -657,7 +657,7 @@ cdef StoreStatus store_commit(Context *context, Put *put, uint64_t h, Item *item
     cdef StoreStatus status
     cdef bint stale = False
     cdef Item *old
-    count_set(context, put, item_nkey(item), item_nbytes(item))
+    store_count_set(context, put, item_nkey(item), item_nbytes(item))
     store_lock(store, h)
     old = store_look_up_locked(context, h, item_key(item), item_nkey(item))
     status = judge_locked(context, put, old, &stale)

@@ -70,9 +70,18 @@ RESYNC = b"version\r\n"
 class Generator:
     """Streams of commands from one seed."""
 
+    keys = KEYS
+    classic_keys = KEYS  # of get, gat, the set family and delete
+
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        weighted: list[tuple[int, Callable[[], bytes]]] = [
+        weighted = self.weighted()
+        self.weights = [weight for weight, _ in weighted]
+        self.makers = [maker for _, maker in weighted]
+
+    def weighted(self) -> list[tuple[int, Callable[[], bytes]]]:
+        """What makes commands, and how often."""
+        return [
             (16, self.get),
             (6, self.gat),
             (22, self.store),
@@ -91,8 +100,6 @@ class Generator:
             (5, self.garbage),
             (3, self.overlong_key),
         ]
-        self.weights = [weight for weight, _ in weighted]
-        self.makers = [maker for _, maker in weighted]
 
     def stream(self, length: int) -> list[bytes]:
         """A list of commands, each whole in itself, with barriers between some of them."""
@@ -136,14 +143,14 @@ class Generator:
 
     def get(self) -> bytes:
         word = self.random.choice([b"get", b"get", b"gets"])
-        return self.line(word, *self.some(KEYS, 5))
+        return self.line(word, *self.some(self.classic_keys, 5))
 
     def gat(self) -> bytes:
         time = self.random.choice(TIMES) if self.chance(0.9) else b"x"
-        return self.line(self.random.choice([b"gat", b"gats"]), time, *self.some(KEYS, 3))
+        return self.line(self.random.choice([b"gat", b"gats"]), time, *self.some(self.classic_keys, 3))
 
     def store(self) -> bytes:
-        key = self.random.choice(KEYS)
+        key = self.random.choice(self.classic_keys)
         word = self.random.choice(STORES)
         data = self.value(key)
         surplus = [b"surplus"] if self.chance(0.02) else self.noreply()
@@ -152,7 +159,7 @@ class Generator:
             *surplus) + data + b"\r\n"
 
     def cas(self) -> bytes:
-        key = self.random.choice(KEYS)
+        key = self.random.choice(self.keys)
         data = self.value(key)
         number = self.cas_number(key)
         return self.line(b"cas", key, b"0", b"0", b"%d" % len(data), number, *self.noreply()) + data + b"\r\n"
@@ -164,7 +171,7 @@ class Generator:
 
     def delete(self) -> bytes:
         more = self.random.choice([[], [], [], [b"0"], [b"noreply"]])
-        return self.line(b"delete", self.random.choice(KEYS), *more)
+        return self.line(b"delete", self.random.choice(self.classic_keys), *more)
 
     def arithmetic(self) -> bytes:
         delta = self.random.choice(DELTAS) if self.chance(0.92) else self.random.choice(BAD_DELTAS)
@@ -173,7 +180,7 @@ class Generator:
 
     def touch(self) -> bytes:
         time = self.random.choice(TIMES) if self.chance(0.9) else self.random.choice([b"x", b"5x"])
-        return self.line(b"touch", self.random.choice(KEYS), time, *self.noreply())
+        return self.line(b"touch", self.random.choice(self.keys), time, *self.noreply())
 
     def flush(self) -> bytes:
         return self.line(b"flush_all", *self.random.choice([[], [b"0"], [b"-1"], [b"noreply"], [b"x"]]))
@@ -188,7 +195,7 @@ class Generator:
 
     def wrong_length(self) -> bytes:
         """A length that is garbled, too short or too long, and a line that makes up for it."""
-        key = self.random.choice(KEYS)
+        key = self.random.choice(self.keys)
         data = self.random.choice([b"pqrstuvw", b"p" * 50, b"pqrs" * 200])
         shape = self.random.random()
         if shape < 0.4:
@@ -240,7 +247,7 @@ class Generator:
         return chosen[:14]
 
     def meta_get(self) -> bytes:
-        key, written, binary = self.meta_key(KEYS)
+        key, written, binary = self.meta_key(self.keys)
         more = [b"T" + self.random.choice(TIMES), b"R" + self.random.choice([b"30", b"5000"])]
         if key not in NUMBERS:  # a vivified item is blank
             more.append(b"N" + self.random.choice([b"0", b"1000", b"100000"]))
@@ -263,12 +270,12 @@ class Generator:
         return self.flags(b"kcqqvthu", wrong=mistakes if wrong else [], more=more)
 
     def meta_set(self) -> bytes:
-        key, written, binary = self.meta_key(KEYS)
+        key, written, binary = self.meta_key(self.keys)
         data = self.value(key)
         return self.line(b"ms", written, b"%d" % len(data), *self.set_flags(key), *binary) + data + b"\r\n"
 
     def meta_delete(self) -> bytes:
-        key, written, binary = self.meta_key(KEYS)
+        key, written, binary = self.meta_key(self.keys)
         more = [b"C" + self.cas_number(key), b"I", b"T" + self.random.choice(TIMES)]
         return self.line(b"md", written, *self.flags(b"qkvt", wrong=[], more=more), *binary)
 
@@ -290,4 +297,13 @@ class Generator:
         return SETTLE + self.line(b"ma", written, *flags, *binary)
 
     def meta_debug(self) -> bytes:
-        return self.line(b"me", self.random.choice(KEYS))
+        return self.line(b"me", self.random.choice(self.keys))
+
+
+class WatchedGenerator(Generator):
+    """What is heard of it is compared, too. A number that ma vivifies lives on ("watched-vivify")."""
+
+    def meta_arithmetic(self) -> bytes:
+        while b" N" in (line := super().meta_arithmetic()) and (b" N1000" in line or b" T" in line):
+            pass
+        return line

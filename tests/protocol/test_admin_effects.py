@@ -191,9 +191,11 @@ def test_the_crawler_is_switched(launch: Launch) -> None:
 
 
 @pytest.mark.parametrize("which", [b"all", b"1", b"1,2,,3"])
-def test_a_crawl_starts(launch: Launch, which: bytes) -> None:
+@pytest.mark.parametrize("stored", [b"", put(b"a", b"1")], ids=["nothing", "an-item"])
+def test_a_crawl_starts(launch: Launch, stored: bytes, which: bytes) -> None:
+    """Also where there is nothing to crawl."""
     with launch().connect() as client:
-        client.transcript(put(b"a", b"1"))
+        client.transcript(stored)
         deadline = time.monotonic() + 10
         while (reply := client.transcript(b"lru_crawler crawl %s\r\n" % which)) == BUSY:
             assert time.monotonic() < deadline, "its own crawl does not end"

@@ -38,6 +38,8 @@ SLABS = [
     case("automove-ratio", b"slabs automove ratio\r\n", ERROR),
     case("automove-ratio-word", b"slabs automove ratio x\r\n", ERROR),
     case("automove-ratio-nan", b"slabs automove ratio nan\r\n", ERROR),
+    case("automove-ratio-beyond-a-double", b"slabs automove ratio 1e999\r\n", ERROR),
+    case("automove-ratio-below-a-double", b"slabs automove ratio 1e-400\r\n", ERROR),
     case("automove-freeratio", b"slabs automove freeratio\r\n", ERROR),
     case("automove-freeratio-word", b"slabs automove freeratio x\r\n", ERROR),
     case("automove-window", b"slabs automove window\r\n", FORMAT),

@@ -28,11 +28,11 @@ from tests.support.cases import (
     recorded,
     rows,
 )
+from tests.support.dumps import dump
 from tests.support.peers import Peer
 from tests.support.wire import Client
 
 BAD_CLASS = b"BADCLASS invalid class id\r\n"
-BUSY = b"BUSY currently processing crawler request\r\n"
 EN = b"EN\r\n"
 A = put(b"a", b"1")
 
@@ -110,17 +110,6 @@ CASES = [
     case("upper-case", b"lru_crawler METADUMP all\r\n", ERROR),
     case("longer-word", b"lru_crawler metadumps all\r\n", ERROR),
 ]
-
-
-def dump(client: Client, request: bytes = b"lru_crawler metadump all\r\n") -> bytes:
-    """The reply to a dump that nothing follows; memcached does one at a time, and may not be done with the last."""
-    while True:
-        client.send(request)
-        reply = client.read_until(b"\r\n")
-        while not re.search(rb"(^|\n)(END|EN|ERROR|[A-Z]{4,} .*)\r\n$", reply):
-            reply += client.read_until(b"\r\n")
-        if reply != BUSY:
-            return reply
 
 
 @rows(CASES)

@@ -252,7 +252,6 @@ def test_the_crawler_has_to_be_enabled(bench):
         (b"slabs reassign 1 2", "SAME", b"SAME src and dst class are identical\r\n"),
         (b"lru_crawler crawl all", "BUSY", b"BUSY currently processing crawler request\r\n"),
         (b"lru_crawler crawl 1", "BADCLASS", b"BADCLASS invalid class id\r\n"),
-        (b"lru_crawler crawl 1", "NOTSTARTED", b"NOTSTARTED no items to crawl\r\n"),
     ],
 )
 def test_what_the_engine_says_to_it(bench, line, verdict, reply):
