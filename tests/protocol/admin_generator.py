@@ -6,6 +6,7 @@ What they do is compared where it does not depend on slab classes, of which each
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from tests.protocol.generator import KEYS, WORDS, Generator
 
@@ -58,7 +59,7 @@ SECTIONS = [b"", b"", b"", b"items", b"slabs", b"settings", b"sizes", b"conns", 
 class AdminGenerator(Generator):
     """For servers without threads that maintain something: what is counted is compared, too."""
 
-    keys = [key for key in KEYS if b":" not in key]
+    keys: ClassVar = [key for key in KEYS if b":" not in key]
     classic_keys = keys + PREFIXED
 
     def weighted(self) -> list[tuple[int, Callable[[], bytes]]]:
@@ -185,12 +186,13 @@ class AdminGenerator(Generator):
     def cachedump(self) -> bytes:
         """Of all classes; or with wrong words."""
         if self.chance(0.4):
-            return self.words(b"stats", b"cachedump", self.one_of(UINT32[8:], NO_NUMBER), self.one_of(UINT32, NO_NUMBER))
+            numbers = self.one_of(UINT32[8:], NO_NUMBER), self.one_of(UINT32, NO_NUMBER)
+            return self.words(b"stats", b"cachedump", *numbers)
         return LOOK_UP + b"".join(b"stats cachedump %d 0\r\n" % number for number in range(64))
 
 
 class SwitchingGenerator(AdminGenerator):
-    """The crawler goes on and off, and does nothing: memcached's does not hear of a crawl right after it was started."""
+    """The crawler goes on and off, and does nothing: memcached's does not hear of a crawl right after its start."""
 
     def crawler(self) -> bytes:
         if self.chance(0.5):
@@ -206,7 +208,7 @@ class MaintainedGenerator(AdminGenerator):
     away what has ended.
     """
 
-    keys = [key for key in WORDS if b":" not in key]
+    keys: ClassVar = [key for key in WORDS if b":" not in key]
     classic_keys = keys
 
     def weighted(self) -> list[tuple[int, Callable[[], bytes]]]:

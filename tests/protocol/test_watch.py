@@ -247,7 +247,10 @@ TOLD: dict[str, tuple[bytes, list[bytes]]] = {
         ],
     ),
     "ms-compare": (
-        b"ms k 2 C5\r\nhi\r\n" + put(b"k", b"1") + b"ms k 2 C99999999999\r\nhi\r\n" + b"ms k 2 C99999999999 MR\r\nhi\r\n",
+        b"ms k 2 C5\r\nhi\r\n"
+        + put(b"k", b"1")
+        + b"ms k 2 C99999999999\r\nhi\r\n"
+        + b"ms k 2 C99999999999 MR\r\nhi\r\n",
         [
             missed(b"k"),
             told(b"k", b"cas", b"not_found", 2),
