@@ -84,9 +84,9 @@ cdef Item *command_reserve(Session *session, Request *request) noexcept nogil:
     prepare(session, request, &put)
     status = store_reserve(&session.context, &put, request.key, request.nkey, request.nvalue, &item)
     if item == NULL:
+        stored(session, request, &put, status)
         if put.drop_on_failure:
             store_drop_failed(&session.context, request.hash, request.key, request.nkey)
-        stored(session, request, &put, status)
     return item
 
 

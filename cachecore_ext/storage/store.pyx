@@ -501,6 +501,7 @@ cdef StoreStatus judge_locked(Context *context, const Put *put, const Item *old,
         count_class(context.counters, cls, CLASS_CAS_HITS)
         return STORED
     if put.invalidate and put.compare_cas < store_shown_cas(store, old):
+        count_class(context.counters, cls, CLASS_CAS_HITS)
         stale[0] = True
         return STORED
     count_class(context.counters, cls, CLASS_CAS_BADVAL)

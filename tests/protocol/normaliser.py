@@ -183,12 +183,13 @@ def _run_of(line: bytes) -> _Run | None:
 
 
 def _summed(lines: list[bytes]) -> list[bytes]:
-    """Fields of classes: each class has the same ones; of the values the sums that have to agree."""
+    """Fields of classes: each class has the same ones; of the values the sums that have to agree, unless they are 0: a
+    class of which nothing is counted need not be there."""
     found = [match for line in lines if (match := _CLASS_FIELD.fullmatch(line))]
     names = list(dict.fromkeys(match[2] for match in found))
     assert [match[2] for match in found] == names * (len(found) // len(names)), "a class has not all fields"
     sums = {name: sum(int(match[3]) for match in found if match[2] == name) for name in names}
-    return [b"STAT #:%s %s\r\n" % (name, b"%d" % sums[name] if name in SUMS else b"") for name in names]
+    return [b"STAT #:%s %d\r\n" % (name, sums[name]) for name in names if name in SUMS and sums[name]]
 
 
 def _sizes(lines: list[bytes]) -> list[bytes]:
