@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import import_module
@@ -200,5 +201,6 @@ def wait_for_signal() -> signal.Signals:
 
 
 def end(graceful: bool) -> None:
-    """Let ``wait_for_signal`` return as if a signal had come from outside."""
-    os.kill(os.getpid(), signal.SIGUSR1 if graceful else signal.SIGINT)
+    """Let ``wait_for_signal``, in the main thread, return as if a signal had come from outside."""
+    # Not to the process: a thread of some library's may not hold the signal back.
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1 if graceful else signal.SIGINT)

@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -253,7 +254,7 @@ class Ending:
 
     def start(self, sockets: list[socket.socket]) -> None:
         assert sockets == []
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.pthread_kill(threading.get_ident(), signal.SIGHUP)  # no other thread of this process may take it
 
     def reload(self) -> None:
         self.calls.append(("reload", None))
