@@ -16,9 +16,11 @@ from tests.support.peers import CACHECORE, MEMCACHED, Option
 
 STREAMS = 35  # per test: 35 * 60 commands
 PARTS = 5  # of the contest of the commands of every day
+#: Not the strangers': how memcached reads a handshake depends on how its packets happen to arrive.
+SUITE = [name for name in CONTESTS if name != "strangers"]
 
 
-@pytest.fixture(scope="module", params=CONTESTS)
+@pytest.fixture(scope="module", params=SUITE)
 def contest(request: pytest.FixtureRequest) -> Iterator[Contest]:
     with CONTESTS[request.param]() as running:
         yield running
@@ -35,7 +37,7 @@ def test_same_replies(contest: Contest, part: int) -> None:
             pytest.fail(f"{CACHECORE} left, {MEMCACHED} right\n{mismatch}", pytrace=False)
 
 
-@pytest.mark.parametrize("name", CONTESTS)
+@pytest.mark.parametrize("name", SUITE)
 def test_memcached_agrees_with_memcached(name: str) -> None:
     """What the generators send has one right answer: two memcached give the same."""
     with CONTESTS[name](MEMCACHED, MEMCACHED) as contest:
