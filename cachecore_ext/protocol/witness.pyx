@@ -6,7 +6,8 @@ from cachecore_ext.protocol.prefixes cimport prefixes_deleted, prefixes_got, pre
 from cachecore_ext.protocol.request cimport CMD_MD
 from cachecore_ext.storage.item cimport item_exptime, item_key, item_nbytes, item_nkey
 from cachecore_ext.storage.store cimport (
-    PUT_ADD, PUT_REPLACE, PUT_SET, STORED, STORE_BY_CAS, Context, store_class, store_class_for, store_report_lookup_locked,
+    PUT_ADD, PUT_REPLACE, PUT_SET, STORED, STORE_BY_CAS, Context, store_class, store_class_for,
+    store_report_lookup_locked,
 )
 
 
