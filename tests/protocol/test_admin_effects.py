@@ -180,6 +180,8 @@ def test_a_page_moves(launch: Launch) -> None:
 
 def test_the_crawler_is_switched(launch: Launch) -> None:
     peer = launch()
+    while peer.stats(b"settings")[b"lru_crawler"] != b"yes":
+        pass  # memcached's crawler comes up beside the serving
     with peer.connect() as client:
         assert client.transcript(b"lru_crawler disable\r\nlru_crawler disable\r\n") == OK * 2
         assert peer.stats(b"settings")[b"lru_crawler"] == b"no"
