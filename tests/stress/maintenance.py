@@ -150,7 +150,7 @@ def evicting(seconds: float, seed: int, **options: int) -> Churn:
 
 def keeping(seconds: float, seed: int, loads: list[Load], **options: int) -> Churn:
     """No evictions and memory enough: whatever was stored last is there in the end, wherever it is."""
-    limit = 96 * MEGABYTE
+    limit = 256 * MEGABYTE  # the pages that are moved to classes that need none come to some 90 MB
     store = Store(memory_limit=limit, evictions=False, **options)  # type: ignore[arg-type]
     keys = [b"key%d" % i for i in range(loads[0]["keys"])]
     churn = Churn(store, seed)
