@@ -10,13 +10,13 @@ from cachecore_ext.base.counters import Counter
 from cachecore_ext.base.atomics cimport store_u32
 from cachecore_ext.base.clock cimport clock_advance, clock_expiry, clock_freeze, clock_now, monotonic_us
 from cachecore_ext.base.counters cimport COUNTERS, CounterSet
-from cachecore_ext.base.hashing cimport HashKey, hash_bytes
 from cachecore_ext.base.numbers cimport format_u64, parse_u64
 from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
 from cachecore_ext.probe.loops cimport (
     Mix, Tally, cpu_ns, delete_once, delta_once, get_locked, mixed_once, read_value, sealed, set_once,
     upload, write_value,
 )
+from cachecore_ext.storage.allocation cimport hash_of_item
 from cachecore_ext.storage.item cimport (
     ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_LARGE, ITEM_REWRITTEN,
     ITEM_STALE, ITEM_TOKEN, LARGE_MIN, Item, Piece, item_cas, item_exptime, item_flags, item_key, item_large, item_meta,
@@ -52,9 +52,6 @@ MARKS = {
     "active": ITEM_ACTIVE, "stale": ITEM_STALE, "token": ITEM_TOKEN, "explicit": ITEM_EXPLICIT,
     "rewritten": ITEM_REWRITTEN,
 }
-
-cdef uint64_t hash_of_item(const void *hash_key, const Item *item) noexcept nogil:
-    return hash_bytes(<const HashKey *>hash_key, item_key(item), item_nkey(item))
 
 
 cdef class Store:

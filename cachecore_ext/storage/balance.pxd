@@ -13,8 +13,8 @@ once; and while more is charged than the limit allows, as after cache_memlimit, 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from cachecore_ext.base.counters cimport CLASSES
+from cachecore_ext.storage.allocation cimport Context
 from cachecore_ext.storage.mover cimport Mover
-from cachecore_ext.storage.store cimport Context
 
 cdef enum:
     LOOK_US = 10000          # between two looks while a class evicts

@@ -5,11 +5,11 @@ from libc.string cimport memset
 from cachecore_ext.base.atomics cimport load_u32, load_u64, store_u32
 from cachecore_ext.base.clock cimport monotonic_us
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
+from cachecore_ext.storage.allocation cimport Store
 from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_meta
 from cachecore_ext.storage.lru cimport LruClass, lru_oldest_locked
 from cachecore_ext.storage.mover cimport mover_request
 from cachecore_ext.storage.slabs cimport slab_look
-from cachecore_ext.storage.store cimport Store
 
 cdef enum:
     KEEP_PAGES = 2     # who has fewer gives none, who has no more gives only what is free

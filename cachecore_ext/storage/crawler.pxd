@@ -9,7 +9,7 @@ that is more. memcached waits for up to an hour, as it has to follow its lists f
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from cachecore_ext.base.counters cimport CLASSES
-from cachecore_ext.storage.store cimport Context
+from cachecore_ext.storage.allocation cimport Context
 
 cdef enum:
     CRAWL_STEP = 1000     # chunks

@@ -8,10 +8,10 @@ from cachecore_ext.base.atomics cimport (
 from cachecore_ext.base.clock cimport monotonic_us
 from cachecore_ext.base.eventlog cimport WATCH_SYSEVENTS, CrawlerRun, event_lru_crawler
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
+from cachecore_ext.storage.allocation cimport Store, store_may_be_dead, store_release, store_try_take_locked
 from cachecore_ext.storage.item cimport Item, item_exptime
 from cachecore_ext.storage.lru cimport LruClass, lru_id
 from cachecore_ext.storage.slabs cimport SlabClass, Slabs, page_chunk, page_class
-from cachecore_ext.storage.store cimport Store, store_may_be_dead, store_release, store_try_take_locked
 
 cdef enum:
     CRAWL_IDLE_US = 1000000

@@ -7,10 +7,10 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from cachecore_ext.base.counters cimport CounterSet
 from cachecore_ext.base.eventlog cimport EventLog
+from cachecore_ext.storage.allocation cimport Context, Store
 from cachecore_ext.storage.balance cimport Balance
 from cachecore_ext.storage.crawler cimport Crawler
 from cachecore_ext.storage.mover cimport Mover
-from cachecore_ext.storage.store cimport Context, Store
 
 cdef struct Maintenance:
     Context context

@@ -9,12 +9,12 @@ from cachecore_ext.base.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, POLLIN, close, eventfd, eventfd_read, eventfd_write, pollfd, ppoll, timespec,
 )
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
+from cachecore_ext.storage.allocation cimport store_may_be_dead, store_release, store_try_take_locked
 from cachecore_ext.storage.balance cimport balance_init, balance_step
 from cachecore_ext.storage.crawler cimport crawler_init, crawler_step
 from cachecore_ext.storage.item cimport Item
 from cachecore_ext.storage.lru cimport SEGMENTS, LruClass, Segment, lru_before_locked, lru_juggle_locked
 from cachecore_ext.storage.mover cimport mover_step
-from cachecore_ext.storage.store cimport store_may_be_dead, store_release, store_try_take_locked
 
 cdef enum:
     REST_MIN_US = 1000      # memcached's bounds for the LRU's rests

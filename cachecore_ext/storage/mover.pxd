@@ -12,8 +12,8 @@ One move at a time, done by the maintenance in bounded steps; others may ask for
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from cachecore_ext.base.lock cimport Lock
+from cachecore_ext.storage.allocation cimport Context
 from cachecore_ext.storage.slabs cimport Slabs
-from cachecore_ext.storage.store cimport Context
 
 cdef enum MoveAnswer:
     MOVE_OK, MOVE_BUSY, MOVE_BADCLASS, MOVE_NOSPARE, MOVE_SAME

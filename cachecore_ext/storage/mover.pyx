@@ -6,6 +6,9 @@ from cachecore_ext.base.atomics cimport add_u64, load_acquire_u32, load_u32, sto
 from cachecore_ext.base.clock cimport monotonic_us
 from cachecore_ext.base.eventlog cimport WATCH_SYSEVENTS, event_slab_move
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
+from cachecore_ext.storage.allocation cimport (
+    EVICTED, Store, store_evict, store_release, store_try_lock_linked, store_try_take_locked,
+)
 from cachecore_ext.storage.item cimport (
     CHAIN_META, ITEM_CHAINED, ITEM_UNLINKED, PIECE_HEADER, Item, Piece, item_is_held, item_large, item_meta,
     item_nkey, item_size, meta_key_offset,
@@ -15,10 +18,7 @@ from cachecore_ext.storage.slabs cimport (
     SlabClass, chunk_at, chunk_class, chunk_ref, page_chunk, page_class, slab_alloc, slab_free, slab_grant,
     slab_look, slab_page_free, slab_page_leave, slab_page_move, slab_page_stay,
 )
-from cachecore_ext.storage.store cimport (
-    EVICTED, Store, store_evict, store_release, store_try_lock_linked, store_try_take_locked,
-    store_unlock,
-)
+from cachecore_ext.storage.store cimport store_unlock
 from cachecore_ext.storage.table cimport table_replace_locked
 
 cdef enum:

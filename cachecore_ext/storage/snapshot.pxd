@@ -14,8 +14,8 @@ store is of no use any more; its owner starts with a new one and an empty file.
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from cachecore_ext.storage.allocation cimport Context, Store
 from cachecore_ext.storage.lru cimport SEGMENTS, LruSegment
-from cachecore_ext.storage.store cimport Context, Store
 
 cdef enum:
     # To be raised when the layout of an item, a piece or of the structures below changes, or what a field means. Read

@@ -5,26 +5,24 @@ holds the bucket's lock of the hash that they name (store_lock); such a section 
 
 An item that a reply still sends from its place is held by store_hold_locked and let go by store_release.
 """
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from cachecore_ext.base.atomics cimport add_u64
-from cachecore_ext.base.clock cimport Clock
 from cachecore_ext.base.compiler cimport unlikely
-from cachecore_ext.base.counters cimport CLASS_HITS_TO_HOT, ClassCounter, CounterSet, count_class
-from cachecore_ext.base.eventlog cimport (
-    LOOKUP_FOUND, LOOKUP_NOT_FOUND, WATCH_FETCHERS, EventLog, Lookup, event_eviction, event_item_get,
+from cachecore_ext.base.counters cimport CLASS_HITS_TO_HOT, ClassCounter, count_class
+from cachecore_ext.base.eventlog cimport LOOKUP_FOUND, LOOKUP_NOT_FOUND, WATCH_FETCHERS, Lookup, event_item_get
+from cachecore_ext.base.hashing cimport hash_bytes
+# Passed on: what others need of the allocation they take from here.
+from cachecore_ext.storage.allocation cimport (
+    Context, Store, ValueCursor, cursor_open, cursor_skip, store_class, store_extend, store_hold_locked, store_is_dead,
+    store_release,
 )
-from cachecore_ext.base.hashing cimport HashKey, hash_bytes
-from cachecore_ext.storage.flush cimport Flush, flush_may_concern, flush_suspects
-from cachecore_ext.storage.item cimport (
-    ITEM_FETCHED, Item, Piece, item_age, item_cas, item_expired, item_exptime, item_key, item_meta, item_nbytes,
-    item_nkey, meta_key_offset, meta_layout,
-)
-from cachecore_ext.storage.lru cimport Lru, LruClass, item_segment, lru_fetched, lru_id
-from cachecore_ext.storage.slabs cimport Slabs, slab_class_for
+from cachecore_ext.storage.flush cimport flush_suspects
+from cachecore_ext.storage.item cimport Item, item_cas, item_expired, item_nbytes, meta_key_offset, meta_layout
+from cachecore_ext.storage.lru cimport item_segment, lru_fetched, lru_id
+from cachecore_ext.storage.slabs cimport slab_class_for
 from cachecore_ext.storage.table cimport (
-    Table, TableCursor, TableVisit, table_find_locked, table_lock, table_prefetch_bucket, table_prefetch_item,
-    table_unlock,
+    TableCursor, TableVisit, table_find_locked, table_lock, table_prefetch_bucket, table_prefetch_item, table_unlock,
 )
 
 cdef enum StoreStatus:
@@ -48,33 +46,6 @@ cdef struct StoreSettings:
     bint evictions           # False: a full cache refuses
     bint use_cas             # False: no cas is shown, none ever matches
 
-cdef struct Store:
-    Table table
-    HashKey hash_key         # set once
-    bint evictions           # set once, like the next two
-    bint use_cas
-    uint64_t item_size_max
-    Flush flush
-    Clock clock
-    # For the maintenance: a class that wants a page, which it found no memory for; 0: none. Atomic; alarm is set once.
-    uint32_t wanting
-    uint32_t always_wanting  # every eviction is such a case (automove 2); atomic
-    int alarm                # an eventfd that is written when ``wanting`` is set, or -1
-    uint64_t pad[8]
-    uint64_t cas             # the last one given out; atomic, on a line of its own
-    uint64_t pad_behind[8]
-    Slabs slabs
-    Lru lru
-
-cdef struct Context:
-    Store *store
-    CounterSet *counters     # this thread's own
-    uint32_t now             # the tick, read when the thread woke up or took an answer of Python's
-    uint32_t watched         # bits of base/eventlog's Watched, read together with it
-    EventLog *log            # this thread's own; nobody looks at it while ``watched`` is 0
-    int fd                   # whose commands are run, for the log
-    uint32_t lost            # a Lookup: why the last look-up that found nothing did not, if not LOOKUP_NOT_FOUND
-
 cdef struct Put:
     # What a storage command asks for.
     PutMode mode
@@ -92,17 +63,6 @@ cdef struct Put:
     uint64_t cas
     uint32_t nbytes
 
-cdef struct ValueCursor:
-    # A place in a value, whose bytes lie in one stretch or in pieces.
-    char *at
-    size_t left              # bytes in this stretch from here on
-    uint32_t next            # reference of the piece after it; 0: none
-
-cdef enum Evicted:
-    EVICTED
-    ALL_IN_USE      # the candidates were; they went to the head, so other ones may not be
-    NOTHING_THERE   # or nothing that may go
-
 ctypedef TableCursor StoreCursor  # a place in a walk over all items; all bits zero is its beginning
 ctypedef TableVisit StoreVisit
 
@@ -116,10 +76,7 @@ cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *k
                            char *value, uint32_t nbytes) noexcept nogil
 cdef StoreStatus store_reserve(Context *context, const Put *put, const char *key, uint32_t nkey, uint32_t nbytes,
                                Item **reserved) noexcept nogil
-cdef bint store_extend(Context *context, Item *item, Piece **last, size_t missing, ValueCursor *cursor) noexcept nogil
 cdef StoreStatus store_commit(Context *context, Put *put, uint64_t h, Item *item) noexcept nogil
-cdef void store_release(Store *store, Item *item) noexcept nogil
-cdef void store_hold_locked(Item *item) noexcept nogil
 cdef void store_drop_failed(Context *context, uint64_t h, const char *key, uint32_t nkey) noexcept nogil
 
 cdef Item *store_find_dead_locked(Context *context, uint64_t h, Item *item) noexcept nogil
@@ -134,17 +91,6 @@ cdef void store_grow(Context *context, uint64_t h) noexcept nogil
 cdef void store_flush(Context *context, int64_t delay) noexcept nogil
 cdef uint32_t store_walk(Context *context, StoreCursor *cursor, uint32_t most, StoreVisit visit,
                          void *visitor) noexcept nogil
-
-# For the maintenance, which comes from the chunks' side: see item.pxd.
-cdef bint store_is_dead(const Store *store, const Item *item, uint32_t now) noexcept nogil
-cdef bint store_try_lock_linked(Store *store, LruClass *lists, const Item *item, uint64_t *h) noexcept nogil
-cdef bint store_try_take_locked(Context *context, LruClass *lists, Item *item, bint dead_only,
-                                uint64_t *reclaimed) noexcept nogil
-cdef Evicted store_evict(Context *context, uint32_t cls) noexcept nogil
-
-cdef void cursor_open(const Store *store, const Item *item, ValueCursor *cursor) noexcept nogil
-cdef void cursor_skip(const Store *store, ValueCursor *cursor, size_t n) noexcept nogil
-
 
 cdef inline uint64_t store_hash(const Store *store, const char *key, uint32_t nkey) noexcept nogil:
     return hash_bytes(&store.hash_key, key, nkey)
@@ -170,11 +116,6 @@ cdef inline void store_unlock(Store *store, uint64_t h) noexcept nogil:
 cdef inline bint store_suspect(const Store *store, const Item *item, uint32_t now) noexcept nogil:
     """Whether an item may have expired or been flushed: false for nearly all, at the price of three comparisons."""
     return item_expired(item, now) or flush_suspects(&store.flush, item)
-
-
-cdef inline bint store_may_be_dead(const Store *store, const Item *item, uint32_t now) noexcept nogil:
-    """store_is_dead for who comes from the chunks' side and holds no bucket's lock: it errs by saying yes too often."""
-    return item_expired(item, now) or flush_may_concern(&store.flush, item)
 
 
 cdef inline Item *store_find_locked(Context *context, uint64_t h, const char *key, uint32_t nkey) noexcept nogil:
@@ -205,11 +146,6 @@ cdef inline uint64_t store_next_cas(Store *store) noexcept nogil:
     return add_u64(&store.cas, 1)
 
 
-cdef inline uint32_t store_class(const Store *store, const Item *item) noexcept nogil:
-    """The slab class that an item is counted under."""
-    return lru_id(&store.slabs, item)
-
-
 cdef inline uint32_t store_class_for(const Store *store, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
     """The slab class that an item with such a value is counted under."""
     cdef uint32_t meta = meta_layout(nkey, flags, nbytes, store.slabs.chunk_max)
@@ -227,15 +163,6 @@ cdef inline void store_report_lookup_locked(Context *context, const char *key, u
     event_item_get(
         context.log, status, key, nkey, store_class(context.store, item) if item != NULL else 0, context.fd,
         item_nbytes(item) if item != NULL else 0,
-    )
-
-
-cdef inline void store_report_eviction_locked(Context *context, const Item *item) noexcept nogil:
-    """Tell who watches evictions that a living item has to go."""
-    cdef int32_t ttl = <int32_t>(item_exptime(item) - context.now) if item_exptime(item) != 0 else -1
-    event_eviction(
-        context.log, item_meta(item) & ITEM_FETCHED != 0, item_key(item), item_nkey(item), ttl,
-        item_age(item, context.now), store_class(context.store, item), item_nbytes(item),
     )
 
 

@@ -1,7 +1,8 @@
 """What is known of the items, in batches: for whoever looks through all of them at leisure (``stats sizes``)."""
 from libc.stdint cimport uint32_t, uint64_t
 
-from cachecore_ext.storage.store cimport Context, StoreCursor
+from cachecore_ext.storage.allocation cimport Context
+from cachecore_ext.storage.store cimport StoreCursor
 
 cdef struct Note:
     uint64_t size       # bytes, as ``me`` shows it

@@ -1,10 +1,11 @@
 """A walk that takes notes."""
 from libc.string cimport memcpy
 
+from cachecore_ext.storage.allocation cimport Store, store_class, store_is_dead
 from cachecore_ext.storage.item cimport (
     ITEM_BINARY, Item, item_exptime, item_key, item_meta, item_nbytes, item_nkey, item_size,
 )
-from cachecore_ext.storage.store cimport Store, store_class, store_is_dead, store_walk
+from cachecore_ext.storage.store cimport store_walk
 
 
 cdef void take_note_locked(void *visitor, Item *item) noexcept nogil:
