@@ -1,15 +1,10 @@
 """Reading and writing decimal numbers."""
 from libc.stdint cimport INT64_MAX, UINT32_MAX, UINT64_MAX, int32_t, int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 
 cdef enum:
     DIGITS_32 = 11  # the most characters that the strict parser takes for 32 bits, sign and leading zeros counted
     DIGITS_64 = 22
-
-cdef const char *PAIRS = (
-    b"0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849"
-    b"5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899"
-)
+    DIGITS_MAX = 20
 
 
 cdef bint digits(const char *p, size_t n, uint64_t *value) noexcept nogil:
@@ -91,18 +86,16 @@ cdef bint parse_stored_u64(const char *p, size_t n, uint64_t *value) noexcept no
 
 cdef uint32_t format_u64(char *out, uint64_t value) noexcept nogil:
     """Write the decimal digits, without a NUL; at most 20. How many they are."""
-    cdef char text[20]
-    cdef uint32_t at = 20, pair
-    while value >= 100:
-        pair = <uint32_t>(value % 100) * 2
+    cdef uint64_t power = 10
+    cdef uint32_t length = 1, at
+    while length < DIGITS_MAX and value >= power:
+        power *= 10
+        length += 1
+    at = length
+    while at > 1:
+        at -= 2
+        put_pair(out + at, <uint32_t>(value % 100))
         value = value / 100
-        at -= 2
-        memcpy(text + at, PAIRS + pair, 2)
-    if value >= 10:
-        at -= 2
-        memcpy(text + at, PAIRS + value * 2, 2)
-    else:
-        at -= 1
-        text[at] = <char>(c'0' + value)
-    memcpy(out, text + at, 20 - at)
-    return 20 - at
+    if at == 1:
+        out[0] = <char>(c'0' + value)
+    return length

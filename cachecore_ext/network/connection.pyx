@@ -18,12 +18,13 @@ from cachecore_ext.network.transmit cimport (
 from cachecore_ext.protocol.auth cimport (
     AUTH_ADMITTED, AUTH_CLOSE, AUTH_FAILED, AUTH_HANG_UP, AUTH_INCOMPLETE, AUTH_LINE_LONG, Attempt, Heard, auth_try,
 )
+from cachecore_ext.protocol.classic cimport classic_get_one
 from cachecore_ext.protocol.command cimport command_commit, command_execute, command_reserve
 from cachecore_ext.protocol.dump cimport Dump, dump_begin, dump_write
 from cachecore_ext.protocol.reply cimport output_size, reply_room, reply_text
 from cachecore_ext.protocol.request cimport (
     CMD_WATCH, GET_LINE_MAX, PARSED, PARSED_INCOMPLETE, PARSED_TOO_LONG, Parsed, request_has_key, request_parse,
-    request_stores,
+    request_parse_plain, request_stores,
 )
 from cachecore_ext.protocol.session cimport ASK, BLOCKED, BYTES_PER_KEY, DONE, DUMP, QUIT, Outcome
 from cachecore_ext.storage.item cimport ITEM_CHAINED, item_meta
@@ -328,6 +329,12 @@ cdef uint32_t parse_batch(Connection *conn, Scratch *scratch, const Input *input
     conn.scanned = 0
     while n < BATCH:
         request = &scratch.requests[n]
+        if scanned == 0 and request_parse_plain(at, input.end - at, request):
+            request.hash = store_hash(store, request.key, request.nkey)
+            request.place = store_prefetch_bucket(store, request.hash)
+            at += request.consumed
+            n += 1
+            continue
         parsed[0] = request_parse(at, input.end - at, scanned, request)
         scanned = 0
         if parsed[0] != PARSED:
@@ -339,7 +346,7 @@ cdef uint32_t parse_batch(Connection *conn, Scratch *scratch, const Input *input
                 parsed[0] = PARSED_INCOMPLETE
                 return n
             request.hash = store_hash(store, request.key, request.nkey)
-            store_prefetch_bucket(store, request.hash)
+            request.place = store_prefetch_bucket(store, request.hash)
         n += 1
         at += request.consumed
         if request.swallow > 0:
@@ -394,13 +401,20 @@ cdef bint run(Connection *conn, Scratch *scratch, Request *request, Input *input
 cdef bint run_batch(Connection *conn, Scratch *scratch, Input *input, uint32_t n, Verdict *verdict) noexcept nogil:
     """Run parsed requests in order. False when the turn ends before they do."""
     cdef Store *store = scratch.session.context.store
+    cdef Request *request
     cdef uint32_t i
     if n > 1:
         for i in range(n):
             if request_has_key(&scratch.requests[i]):
-                store_prefetch_item(store, scratch.requests[i].hash)
+                store_prefetch_item(store, scratch.requests[i].place, scratch.requests[i].hash)
     for i in range(n):
-        if not run(conn, scratch, &scratch.requests[i], input, verdict):
+        request = &scratch.requests[i]
+        if request.plain and scratch.session.budget > 0 and reply_room(&scratch.session.output):
+            classic_get_one(&scratch.session, request)
+            scratch.session.budget -= 1
+            scratch.served += 1
+            input.at = request.line + request.consumed
+        elif not run(conn, scratch, request, input, verdict):
             return False
     return True
 

@@ -7,7 +7,7 @@ from cachecore_ext.base.counters cimport BYTES_WRITTEN, RESPONSE_OBJ_OOM, count,
 from cachecore_ext.base.linux cimport (
     EAGAIN, EINTR, MSG_NOSIGNAL, error_number, iovec, msghdr, send, sendmsg,
 )
-from cachecore_ext.protocol.reply cimport reply_seal
+from cachecore_ext.protocol.reply cimport reply_clear, reply_seal
 from cachecore_ext.storage.store cimport ValueCursor, cursor_open, cursor_skip, store_release
 
 cdef enum:
@@ -104,13 +104,6 @@ cdef Sent send_segments(Store *store, CounterSet *counters, int fd, char *data, 
     return SENT_ALL
 
 
-cdef void clear(Output *out) noexcept nogil:
-    out.used = 0
-    out.sealed = 0
-    out.total = 0
-    out.nsegments = 0
-
-
 cdef void release_from(Store *store, Segment *segments, uint32_t first, uint32_t n) noexcept nogil:
     cdef uint32_t i
     for i in range(first, n):
@@ -121,7 +114,7 @@ cdef void release_from(Store *store, Segment *segments, uint32_t first, uint32_t
 cdef void output_drop(Store *store, Output *out) noexcept nogil:
     """Forget what was collected: the connection is gone."""
     release_from(store, out.segments, 0, out.nsegments)
-    clear(out)
+    reply_clear(out)
 
 
 cdef Pending *carry_away(const Output *out, uint32_t first) noexcept nogil:
@@ -162,7 +155,7 @@ cdef Sent output_send(Store *store, CounterSet *counters, Output *out, int fd, P
             sent = SENT_ERROR
     if sent == SENT_ERROR:
         release_from(store, out.segments, first, out.nsegments)
-    clear(out)
+    reply_clear(out)
     return sent
 
 

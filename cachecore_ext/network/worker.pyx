@@ -20,7 +20,7 @@ from cachecore_ext.network.connection cimport (
     ASKED, CARRY_MAX, CLOSE, READ_SIZE, Descriptor, Verdict, conn_answer, conn_free, conn_idle, conn_turn,
 )
 from cachecore_ext.network.transmit cimport output_drop
-from cachecore_ext.protocol.reply cimport OUTPUT_SIZE
+from cachecore_ext.protocol.reply cimport OUTPUT_SIZE, reply_clear
 from cachecore_ext.storage.store cimport Context
 
 cdef enum:
@@ -47,6 +47,7 @@ cdef int worker_init(Worker *worker, uint32_t number, Store *store, CounterSet *
     worker.scratch.epoll = epoll_create1(EPOLL_CLOEXEC)
     worker.scratch.buffer = <char *>malloc(CARRY_MAX + READ_SIZE)
     worker.scratch.session.output.data = <char *>malloc(OUTPUT_SIZE)
+    reply_clear(&worker.scratch.session.output)
     if (
         worker.scratch.epoll < 0
         or worker.scratch.buffer == NULL

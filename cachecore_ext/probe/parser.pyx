@@ -63,7 +63,7 @@ cdef dict describe(const Request *request):
     if request_has_key(request):
         found["key"] = request.key[:request.nkey]
     if command <= CMD_GATS:
-        found["keys"] = keys_of(request)
+        found["keys"] = [found["key"]] if request.plain else keys_of(request)
     if request_stores(request):
         found["size"] = request.nvalue
         if command != CMD_MS:

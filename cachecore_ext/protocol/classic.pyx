@@ -8,21 +8,25 @@ from cachecore_ext.base.counters cimport (
     CLASS_DECR_HITS, CLASS_DELETE_HITS, CLASS_INCR_HITS, CLASS_TOUCH_HITS, CMD_FLUSH, DECR_MISSES,
     DELETE_MISSES, GET_MISSES, INCR_MISSES, TOUCH_MISSES, count, count_class,
 )
+from cachecore_ext.base.numbers cimport write_u64
 from cachecore_ext.protocol.reply cimport (
     Output, reply_at, reply_end, reply_room, reply_text, reply_u64, reply_upto, reply_value_locked, write_bytes,
-    write_u64,
+    write_run,
 )
 from cachecore_ext.protocol.request cimport (
-    CMD_APPEND, CMD_ADD, CMD_CAS, CMD_GAT, CMD_GATS, CMD_GETS, CMD_INCR, CMD_PREPEND, CMD_REPLACE, CMD_SET, next_token,
+    CMD_APPEND, CMD_ADD, CMD_CAS, CMD_GAT, CMD_GATS, CMD_GET, CMD_GETS, CMD_INCR, CMD_PREPEND, CMD_REPLACE, CMD_SET,
+    next_token,
 )
 from cachecore_ext.protocol.session cimport BLOCKED, DONE
 from cachecore_ext.protocol.witness cimport witness_delete_locked, witness_get_locked, witness_removal_locked
-from cachecore_ext.storage.item cimport Item, item_flags, item_nbytes, item_set_exptime
+from cachecore_ext.storage.item cimport (
+    ITEM_LARGE, Item, item_meta, item_set_exptime, meta_flags, meta_nbytes, meta_nbytes_small, meta_value,
+)
 from cachecore_ext.storage.store cimport (
     EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, NOT_STORED, PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET,
     STORED, TOO_LARGE, Context, Store, store_class, store_count_hit, store_delta_locked, store_fetched_locked,
-    store_find_locked, store_flush, store_hash, store_lock, store_prefetch_bucket, store_prefetch_item, store_shown_cas,
-    store_unlink_locked, store_unlock,
+    store_find_locked, store_flush, store_hash, store_lock, store_peek_locked, store_prefetch_bucket,
+    store_prefetch_item, store_shown_cas, store_suspect, store_unlink_locked, store_unlock,
 )
 
 cdef enum:
@@ -32,15 +36,59 @@ cdef struct Key:
     const char *p
     uint32_t n
     uint64_t hash
+    const void *place
 
 
 # ---- get, gets, gat, gats
 
-cdef inline void serve_key(Session *session, const Request *request, const Key *key, uint32_t exptime) noexcept nogil:
+cdef inline char *write_head(char *p, const char *key, uint32_t nkey, const Item *item, uint32_t meta) noexcept nogil:
+    """The beginning of a VALUE line, up to the length."""
+    p = write_run(write_bytes(p, b"VALUE ", 6), key, nkey)
+    p[0] = c' '
+    p = write_u64(p + 1, meta_flags(item, meta))
+    p[0] = c' '
+    return write_u64(p + 1, meta_nbytes(item, meta))
+
+
+cdef bint classic_get_plain(Session *session, const char *key, uint32_t nkey, uint64_t h, size_t end) noexcept nogil:
+    """One key of a get, as most are: a miss, or a small item that is alive. Nobody watches, and there is room for it.
+
+    False for any other, of which nothing was done yet: that is serve_key's. This is the way that has to be short.
+    ``end``: bytes of END that follow, all or none.
+    """
+    cdef Context *context = &session.context
+    cdef Store *store = context.store
+    cdef Item *item
+    cdef uint32_t meta
+    cdef char *p
+    store_lock(store, h)
+    item = store_peek_locked(store, h, key, nkey)
+    if item == NULL:
+        store_unlock(store, h)
+        count(context.counters, GET_MISSES)
+        write_bytes(reply_at(&session.output), b"END\r\n", END)
+        session.output.used += end
+        return True
+    meta = item_meta(item)
+    if unlikely(meta & ITEM_LARGE) or unlikely(store_suspect(store, item, context.now)):
+        store_unlock(store, h)
+        return False
+    p = write_head(reply_at(&session.output), key, nkey, item, meta)
+    p = write_run(write_bytes(p, b"\r\n", 2), meta_value(item, meta), meta_nbytes_small(meta))
+    write_bytes(p, b"\r\nEND\r\n", 2 + END)
+    reply_upto(&session.output, p + 2 + end)
+    store_fetched_locked(context, item)
+    store_count_hit(context, item)
+    store_unlock(store, h)
+    return True
+
+
+cdef void serve_key(Session *session, const Request *request, const Key *key, uint32_t exptime) noexcept nogil:
     """One key of a get: its VALUE block if there is an item. There is room for it."""
     cdef Store *store = session.context.store
     cdef Output *out = &session.output
     cdef bint touching = request.command == CMD_GAT or request.command == CMD_GATS
+    cdef uint32_t meta
     cdef Item *item
     cdef char *p
     store_lock(store, key.hash)
@@ -53,17 +101,13 @@ cdef inline void serve_key(Session *session, const Request *request, const Key *
         return
     if touching:
         item_set_exptime(item, exptime)
-    p = write_bytes(reply_at(out), b"VALUE ", 6)
-    p = write_bytes(p, key.p, key.n)
-    p[0] = c' '
-    p = write_u64(p + 1, item_flags(item))
-    p[0] = c' '
-    p = write_u64(p + 1, item_nbytes(item))
+    meta = item_meta(item)
+    p = write_head(reply_at(out), key.p, key.n, item, meta)
     if request.command == CMD_GETS or request.command == CMD_GATS:
         p[0] = c' '
         p = write_u64(p + 1, store_shown_cas(store, item))
     reply_upto(out, write_bytes(p, b"\r\n", 2))
-    reply_value_locked(out, item)
+    reply_value_locked(out, item, meta)
     store_fetched_locked(&session.context, item)
     if touching:
         count_class(session.context.counters, store_class(store, item), CLASS_TOUCH_HITS)
@@ -90,46 +134,47 @@ cdef uint32_t gather(Store *store, const char **at, const char *end, Key *keys) 
     while n < AHEAD and next_token(at, end, &keys[n].p, &length):
         keys[n].n = <uint32_t>length
         keys[n].hash = store_hash(store, keys[n].p, keys[n].n)
-        store_prefetch_bucket(store, keys[n].hash)
+        keys[n].place = store_prefetch_bucket(store, keys[n].hash)
         n += 1
     for i in range(n):
-        store_prefetch_item(store, keys[i].hash)
+        store_prefetch_item(store, keys[i].place, keys[i].hash)
     return n
 
 
-cdef Outcome get_many(Session *session, Request *request, uint32_t exptime) noexcept nogil:
-    """The keys in the order given, as often as given."""
+cdef Outcome classic_get(Session *session, Request *request) noexcept nogil:
+    """get, gets, gat, gats: a VALUE block for every key that is there, in the order given, as often as given; END."""
     cdef Store *store = session.context.store
     cdef const char *at = request.keys
     cdef const char *end = request.line + request.nline
+    cdef bint plain = request.command == CMD_GET and session.context.watched == 0
+    cdef uint32_t i, n, exptime = 0
     cdef Key keys[AHEAD]
-    cdef uint32_t i, n = gather(store, &at, end, keys)
+    if request.exptime != 0:
+        exptime = clock_expiry(&store.clock, session.context.now, request.exptime)
+    n = gather(store, &at, end, keys)
     while n > 0:
         for i in range(n):
             if session.budget <= 0 or not reply_room(&session.output):
                 shorten(request, <char *>keys[i].p)
                 return BLOCKED
             session.budget -= 1
-            serve_key(session, request, &keys[i], exptime)
+            if not plain or not classic_get_plain(
+                session, keys[i].p, keys[i].n, keys[i].hash, 0
+            ):
+                serve_key(session, request, &keys[i], exptime)
         n = gather(store, &at, end, keys)
-    return DONE
-
-
-cdef Outcome classic_get(Session *session, Request *request) noexcept nogil:
-    """get, gets, gat, gats: a VALUE block for every key that is there, then END."""
-    cdef uint32_t exptime = 0
-    cdef Key key
-    if request.exptime != 0:
-        exptime = clock_expiry(&session.context.store.clock, session.context.now, request.exptime)
-    if request.key + request.nkey == request.line + request.nline and request.key == request.keys:
-        key.p = request.key
-        key.n = request.nkey
-        key.hash = request.hash
-        serve_key(session, request, &key, exptime)
-    elif get_many(session, request, exptime) == BLOCKED:
-        return BLOCKED
     reply_text(&session.output, b"END\r\n")
     return DONE
+
+
+cdef void classic_get_other(Session *session, const Request *request) noexcept nogil:
+    """classic_get_one of what classic_get_plain left."""
+    cdef Key key
+    key.p = request.key
+    key.n = request.nkey
+    key.hash = request.hash
+    serve_key(session, request, &key, 0)
+    reply_text(&session.output, b"END\r\n")
 
 
 # ---- storage

@@ -7,7 +7,8 @@ from cachecore_ext.base.compiler cimport unlikely
 from cachecore_ext.base.counters cimport STORE_NO_MEMORY, STORE_TOO_LARGE, count
 from cachecore_ext.base.numbers cimport parse_i32
 from cachecore_ext.protocol.classic cimport (
-    classic_delete, classic_delta, classic_flush_all, classic_get, classic_prepare, classic_stored, classic_touch,
+    classic_delete, classic_delta, classic_flush_all, classic_get, classic_get_one, classic_prepare, classic_stored,
+    classic_touch,
 )
 from cachecore_ext.protocol.dump cimport dump_judge
 from cachecore_ext.protocol.meta cimport (
@@ -181,6 +182,9 @@ cdef Outcome service_command(Session *session, Request *request) noexcept nogil:
 
 cdef Outcome command_execute(Session *session, Request *request) noexcept nogil:
     """Run a request whose value, if it has one, is in the buffer. There is room for one reply."""
+    if request.plain:
+        classic_get_one(session, request)
+        return DONE
     if request.command <= CMD_GATS:
         return classic_get(session, request)
     if request_stores(request):

@@ -167,7 +167,7 @@ cdef void hit_locked(Session *session, const Request *request, Item *item, bint 
     echo_token_locked(out, item, won)
     reply_end(out)
     if with_value:
-        reply_value_locked(out, item)
+        reply_value_locked(out, item, item_meta(item))
     if not meta_has(&request.meta, c'u'):
         store_fetched_locked(&session.context, item)
 

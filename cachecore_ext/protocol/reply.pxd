@@ -10,9 +10,10 @@ connection (network/connection).
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, strlen
 
-from cachecore_ext.base.numbers cimport format_u64
+from cachecore_ext.base.bytes cimport copy_bytes
+from cachecore_ext.base.numbers cimport write_u64
 from cachecore_ext.protocol.base64 cimport base64_encode
-from cachecore_ext.storage.item cimport ITEM_LARGE, LARGE_MIN, Item, item_meta, item_nbytes, item_value
+from cachecore_ext.storage.item cimport ITEM_LARGE, LARGE_MIN, Item, meta_nbytes, meta_value
 from cachecore_ext.storage.store cimport store_hold_locked
 
 cdef enum:
@@ -30,6 +31,7 @@ cdef struct Segment:
 cdef struct Output:
     char *data
     size_t used
+    size_t bound      # with as many bytes used, or more, it is to be sent before another reply is written
     size_t sealed     # bytes of data that are in segments already
     size_t total      # bytes in all segments
     uint32_t nsegments
@@ -38,11 +40,16 @@ cdef struct Output:
 
 cdef inline bint reply_room(const Output *out) noexcept nogil:
     """Whether one more reply fits."""
-    return (
-        out.used + REPLY_MAX <= OUTPUT_SIZE
-        and out.nsegments + 3 <= SEGMENTS
-        and out.total < SEND_AT
-    )
+    return out.used < out.bound
+
+
+cdef inline void reply_clear(Output *out) noexcept nogil:
+    """Begin anew. An Output needs that before its first use, too."""
+    out.used = 0
+    out.bound = OUTPUT_SIZE - REPLY_MAX + 1
+    out.sealed = 0
+    out.total = 0
+    out.nsegments = 0
 
 
 cdef inline size_t output_size(const Output *out) noexcept nogil:
@@ -61,19 +68,15 @@ cdef inline void reply_upto(Output *out, const char *end) noexcept nogil:
 
 
 cdef inline char *write_bytes(char *p, const char *source, size_t n) noexcept nogil:
+    """A constant."""
     memcpy(p, source, n)
     return p + n
 
 
-cdef inline char *write_u64(char *p, uint64_t value) noexcept nogil:
-    if value < 10:
-        p[0] = <char>(c'0' + value)
-        return p + 1
-    if value < 100:
-        p[0] = <char>(c'0' + value / 10)
-        p[1] = <char>(c'0' + value % 10)
-        return p + 2
-    return p + format_u64(p, value)
+cdef inline char *write_run(char *p, const char *source, size_t n) noexcept nogil:
+    """A key or a value: of any length, most likely a short one."""
+    copy_bytes(p, source, n)
+    return p + n
 
 
 cdef inline void reply_bytes(Output *out, const char *p, size_t n) noexcept nogil:
@@ -125,15 +128,17 @@ cdef inline void reply_held_locked(Output *out, Item *item, uint32_t nbytes) noe
     segment.length = nbytes
     out.total += nbytes
     out.nsegments += 1
+    if out.nsegments + 3 > SEGMENTS or out.total >= SEND_AT:
+        out.bound = 0
 
 
-cdef inline void reply_value_locked(Output *out, Item *item) noexcept nogil:
-    """The value and its line end: copied if small, else the item is held until it is sent."""
-    cdef uint32_t nbytes = item_nbytes(item)
+cdef inline void reply_value_locked(Output *out, Item *item, uint32_t meta) noexcept nogil:
+    """The value and its line end: copied if small, else the item is held until it is sent. ``meta``: the item's."""
+    cdef uint32_t nbytes = meta_nbytes(item, meta)
     cdef char *p
-    if item_meta(item) & ITEM_LARGE:
+    if meta & ITEM_LARGE:
         reply_held_locked(out, item, nbytes)
         reply_end(out)
     else:
-        p = write_bytes(reply_at(out), item_value(item), nbytes)
+        p = write_run(reply_at(out), meta_value(item, meta), nbytes)
         reply_upto(out, write_bytes(p, b"\r\n", 2))

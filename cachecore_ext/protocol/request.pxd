@@ -5,6 +5,8 @@ command consumes follows from its bytes alone, never from how they were cut into
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
+from cachecore_ext.base.bytes cimport word16, word32, word_end
+
 cdef enum:
     LINE_MAX = 2048              # bytes of a command line with its end
     GET_LINE_MAX = 1024 * 1024   # ... of get, gets, gat and gats
@@ -44,6 +46,7 @@ cdef struct Meta:
 cdef struct Request:
     Command command
     bint noreply
+    bint plain               # a get of one key, and all that is said of it are key and nkey
     const char *reject       # the reply line with its line end, NUL-terminated; of a flush_all NULL unless it is wrong
     char *line
     size_t nline             # without the line end
@@ -51,7 +54,8 @@ cdef struct Request:
     uint64_t swallow         # bytes behind the line that are to be skipped: the block of a rejected request
     const char *key          # the first, for a get
     uint32_t nkey
-    uint64_t hash            # of the key; filled in by who knows the store's hash
+    uint64_t hash            # of the key; filled in by who knows the store's hash, as is
+    const void *place        # ... where the store is going to look for it
     char *keys               # get: from the first key on
     const char *args         # what follows the key (meta: the flags), or the command word (admin)
     size_t nargs
@@ -66,9 +70,35 @@ cdef struct Request:
     Meta meta
     char decoded_key[DECODED_KEY_MAX]
 
+cdef enum:
+    KEY_MAX = 250
+
 cdef Parsed request_parse(char *data, size_t n, size_t scanned, Request *request) noexcept nogil
 cdef bint watch_words(const char *line, size_t nline, uint32_t *watched) noexcept nogil
 cdef bint next_token(const char **at, const char *end, const char **token, size_t *length) noexcept nogil
+
+
+cdef inline bint request_parse_plain(char *data, size_t n, Request *request) noexcept nogil:
+    """Parse ``get key`` at the beginning of ``data``, written as clients write it.
+
+    False for anything else, wrong or right: request_parse knows it, and reads this line in the same way.
+    """
+    cdef const char *key = data + 4
+    cdef const char *at
+    if n < 8 or word32(data) != word32(b"get "):
+        return False
+    at = word_end(key, data + n - 2, data)
+    if <size_t>(at - key) - 1 >= <size_t>KEY_MAX or word16(at) != word16(b"\r\n"):
+        return False
+    request.command = CMD_GET
+    request.noreply = False
+    request.plain = True
+    request.line = data
+    request.consumed = at + 2 - data
+    request.key = key
+    request.nkey = <uint32_t>(at - key)
+    request.swallow = 0
+    return True
 
 
 cdef inline bint request_has_key(const Request *request) noexcept nogil:

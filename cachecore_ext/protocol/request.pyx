@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memset
 
+from cachecore_ext.base.bytes cimport word32, word_end
 from cachecore_ext.base.counters cimport CLASSES
 from cachecore_ext.base.eventlog cimport (
     WATCH_CONNEVENTS, WATCH_DELETIONS, WATCH_EVICTIONS, WATCH_FETCHERS, WATCH_MUTATIONS, WATCH_SYSEVENTS,
@@ -12,9 +13,10 @@ from cachecore_ext.protocol.base64 cimport base64_decode
 cdef enum:
     TOKENS_MAX = 23        # of a classic line; the rest of it is ignored
     META_TOKENS_MAX = 20
-    KEY_MAX = 250
     OPAQUE_MAX = 32        # with its letter
     SHORTEST_LINE = 4      # with its end; anything shorter is malformed rather than unknown
+    NUMBERS_MAX = 32       # three numbers of SHORT_DIGITS, each behind a blank, and the line's end
+    SHORT_DIGITS = 9       # of a number that every field has room for
     UINT32_LIMIT = 0xFFFFFFFF
 
 cdef struct Token:
@@ -48,8 +50,9 @@ cdef bint next_token(const char **at, const char *end, const char **token, size_
     while p < end and p[0] == c' ':
         p += 1
     token[0] = p
+    p = word_end(p, end, p)
     while p < end and p[0] != c' ':
-        p += 1
+        p = word_end(p + 1, end, p)
     at[0] = p
     length[0] = p - token[0]
     return length[0] != 0
@@ -331,6 +334,8 @@ cdef void parse_unknown(Request *request) noexcept nogil:
 
 cdef const char *take_number_flag(Meta *meta, char letter, const char *p, size_t n) noexcept nogil:
     """Read the argument of a flag that has a numeric one. The error, or NULL; other flags are none of its business."""
+    if letter >= c'a':
+        return NULL
     if letter == c'T':
         return NULL if parse_i32(p, n, &meta.ttl) else BAD_TOKEN
     if letter == c'N':
@@ -351,7 +356,7 @@ cdef const char *take_number_flag(Meta *meta, char letter, const char *p, size_t
 
 
 cdef bint is_meta_letter(char letter) noexcept nogil:
-    return memchr(b"bcfhklqstuvxICDEFJMNORTPL", letter, 25) != NULL
+    return letter in b"bcfhklqstuvxICDEFJMNORTPL"
 
 
 cdef const char *decode_key(Request *request) noexcept nogil:
@@ -361,6 +366,14 @@ cdef const char *decode_key(Request *request) noexcept nogil:
     request.key = request.decoded_key
     request.nkey = <uint32_t>length
     return NULL
+
+
+cdef uint32_t count_words(const char *at, const char *end) noexcept nogil:
+    cdef uint32_t n = 0
+    cdef Token word
+    while next_token(&at, end, &word.p, &word.n):
+        n += 1
+    return n
 
 
 cdef const char *take_flags(Request *request, uint32_t tokens_before) noexcept nogil:
@@ -378,11 +391,10 @@ cdef const char *take_flags(Request *request, uint32_t tokens_before) noexcept n
     cdef Token token
     cdef uint64_t bit
     cdef char letter
-    while next_token(&at, end, &token.p, &token.n):
-        tokens_before += 1
-        if tokens_before > META_TOKENS_MAX:
-            return TOO_MANY_FLAGS
-    at = request.args
+    if tokens_before + (request.nargs + 1) / 2 > META_TOKENS_MAX and tokens_before + count_words(
+        at, end
+    ) > META_TOKENS_MAX:
+        return TOO_MANY_FLAGS
     while next_token(&at, end, &token.p, &token.n):
         letter = token.p[0]
         if letter < c'A' or letter > c'z':
@@ -616,31 +628,97 @@ cdef const char *find_line_end(const char *data, size_t n, size_t scanned, Parse
     return end
 
 
+# ---- the line that most clients store by
+
+cdef inline bint take_short_number(const char **at, uint32_t *value) noexcept nogil:
+    """A blank and then up to SHORT_DIGITS digits. There are as many bytes to look at, and one more."""
+    cdef const char *p = at[0] + 1
+    cdef uint32_t total = 0, digit = <uint32_t>(<unsigned char>p[0]) - c'0'
+    if at[0][0] != c' ' or digit > 9:
+        return False
+    while digit <= 9 and p <= at[0] + SHORT_DIGITS:
+        total = total * 10 + digit
+        p += 1
+        digit = <uint32_t>(<unsigned char>p[0]) - c'0'
+    at[0] = p
+    value[0] = total
+    return True
+
+
+cdef inline void begin(Request *request, char *data) noexcept nogil:
+    """Nothing is known yet but where the request begins."""
+    request.line = data
+    request.noreply = False
+    request.plain = False
+    request.swallow = 0
+    request.value = NULL
+    request.nkey = 0
+    request.exptime = 0
+    request.number = 0
+
+
+cdef bint parse_set(char *data, size_t n, Request *request) noexcept nogil:
+    """``set key flags exptime bytes``, written as clients write it, with all of the line and some of what follows.
+
+    False for anything else, wrong or right: that is parse_any's, which reads this line in the same way.
+    """
+    cdef const char *key = data + 4
+    cdef const char *at
+    cdef uint32_t nkey, exptime = 0
+    if n < 4 + NUMBERS_MAX or word32(data) != word32(b"set "):
+        return False
+    at = word_end(key, data + min(n - NUMBERS_MAX, <size_t>(4 + KEY_MAX + 1)), data)
+    nkey = <uint32_t>(at - key)
+    if nkey == 0 or nkey > KEY_MAX:
+        return False
+    begin(request, data)
+    if not (
+        take_short_number(&at, &request.flags)
+        and take_short_number(&at, &exptime)
+        and take_short_number(&at, &request.nvalue)
+        and at[0] == c'\r' and at[1] == c'\n'
+    ):
+        return False
+    request.command = CMD_SET
+    request.key = key
+    request.nkey = nkey
+    request.nline = at - data
+    request.consumed = request.nline + 2
+    request.exptime = exptime
+    request.swallow = <uint64_t>request.nvalue + 2
+    return True
+
+
+cdef Parsed parse_any(char *data, size_t n, size_t scanned, Request *request) noexcept nogil:
+    cdef Parsed verdict = PARSED
+    cdef const char *end = find_line_end(data, n, scanned, &verdict)
+    if end == NULL:
+        return verdict
+    begin(request, data)
+    request.consumed = end - data + 1
+    request.nline = request.consumed - 1
+    if request.nline > 0 and data[request.nline - 1] == c'\r':
+        request.nline -= 1
+    if request.consumed < SHORTEST_LINE:
+        reject(request, BAD_FORMAT)
+    else:
+        parse_line(request)
+    return PARSED
+
+
 cdef Parsed request_parse(char *data, size_t n, size_t scanned, Request *request) noexcept nogil:
     """Parse the request at the beginning of ``data``, of which ``scanned`` bytes are known to hold no LF.
 
     PARSED: ``consumed`` bytes are the request's. If it stores, ``value`` is NULL while its block is incomplete, and
     then only the line counts as consumed.
     """
-    cdef Parsed verdict = PARSED
-    cdef const char *end = find_line_end(data, n, scanned, &verdict)
-    if end == NULL:
-        return verdict
-    request.line = data
-    request.consumed = end - data + 1
-    request.nline = request.consumed - 1
-    if request.nline > 0 and data[request.nline - 1] == c'\r':
-        request.nline -= 1
-    request.noreply = False
-    request.swallow = 0
-    request.value = NULL
-    request.nkey = 0
-    request.exptime = 0
-    request.number = 0
-    if request.consumed < SHORTEST_LINE:
-        reject(request, BAD_FORMAT)
+    cdef Parsed verdict
+    if scanned == 0 and request_parse_plain(data, n, request):
         return PARSED
-    parse_line(request)
+    if scanned > 0 or not parse_set(data, n, request):
+        verdict = parse_any(data, n, scanned, request)
+        if verdict != PARSED:
+            return verdict
     if request_stores(request) and n - request.consumed >= request.swallow:
         request.value = data + request.consumed
         request.value_ended = request.value[request.nvalue] == c'\r' and request.value[request.nvalue + 1] == c'\n'

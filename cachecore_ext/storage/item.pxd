@@ -89,12 +89,24 @@ cdef inline ItemLarge *item_large(const Item *item) noexcept nogil:
     return <ItemLarge *>(<char *>item + ITEM_HEADER)
 
 
+cdef inline uint32_t meta_nbytes_small(uint32_t meta) noexcept nogil:
+    """... of an item that is not ITEM_LARGE."""
+    return (meta >> 8) & 0xFFF
+
+
+cdef inline uint32_t meta_nbytes(const Item *item, uint32_t meta) noexcept nogil:
+    """item_nbytes, with the item's meta at hand. So are the other ``meta_`` functions: a load of it is never merged."""
+    return item_large(item).nbytes if meta & ITEM_LARGE else meta_nbytes_small(meta)
+
+
 cdef inline uint32_t item_nbytes(const Item *item) noexcept nogil:
-    cdef uint32_t meta = item_meta(item)
-    return item_large(item).nbytes if meta & ITEM_LARGE else (meta >> 8) & 0xFFF
+    return meta_nbytes(item, item_meta(item))
 
 
 cdef inline uint32_t meta_key_offset(uint32_t meta) noexcept nogil:
+    """Bytes in front of the key."""
+    if likely(meta & (ITEM_LARGE | ITEM_FLAGS) == 0):
+        return ITEM_HEADER
     return ITEM_HEADER + ((meta >> 21) & 1) * LARGE_HEADER + ((meta >> 20) & 1) * FLAGS_SIZE
 
 
@@ -113,16 +125,24 @@ cdef inline char *item_key(const Item *item) noexcept nogil:
     return <char *>item + meta_key_offset(item_meta(item))
 
 
+cdef inline char *meta_value(const Item *item, uint32_t meta) noexcept nogil:
+    return <char *>item + meta_key_offset(meta) + (meta & 0xFF)
+
+
 cdef inline char *item_value(const Item *item) noexcept nogil:
     """Where the value begins; not for a chained one."""
-    return item_key(item) + item_nkey(item)
+    return meta_value(item, item_meta(item))
+
+
+cdef inline uint32_t meta_flags(const Item *item, uint32_t meta) noexcept nogil:
+    cdef uint32_t flags = 0
+    if meta & ITEM_FLAGS:
+        memcpy(&flags, <char *>item + meta_key_offset(meta) - FLAGS_SIZE, FLAGS_SIZE)
+    return flags
 
 
 cdef inline uint32_t item_flags(const Item *item) noexcept nogil:
-    cdef uint32_t flags = 0
-    if item_meta(item) & ITEM_FLAGS:
-        memcpy(&flags, item_key(item) - FLAGS_SIZE, FLAGS_SIZE)
-    return flags
+    return meta_flags(item, item_meta(item))
 
 
 cdef inline void item_set_flags(Item *item, uint32_t flags) noexcept nogil:

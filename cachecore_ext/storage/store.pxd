@@ -22,7 +22,8 @@ from cachecore_ext.storage.item cimport Item, item_cas, item_expired, item_nbyte
 from cachecore_ext.storage.lru cimport item_segment, lru_fetched, lru_id
 from cachecore_ext.storage.slabs cimport slab_class_for
 from cachecore_ext.storage.table cimport (
-    TableCursor, TableVisit, table_find_locked, table_lock, table_prefetch_bucket, table_prefetch_item, table_unlock,
+    Bucket, TableCursor, TableVisit, table_find_locked, table_lock, table_prefetch_bucket, table_prefetch_item,
+    table_unlock,
 )
 
 cdef enum StoreStatus:
@@ -96,13 +97,14 @@ cdef inline uint64_t store_hash(const Store *store, const char *key, uint32_t nk
     return hash_bytes(&store.hash_key, key, nkey)
 
 
-cdef inline void store_prefetch_bucket(Store *store, uint64_t h) noexcept nogil:
-    table_prefetch_bucket(&store.table, h)
+cdef inline const void *store_prefetch_bucket(Store *store, uint64_t h) noexcept nogil:
+    """Ask for the bucket: where it is, for store_prefetch_item."""
+    return table_prefetch_bucket(&store.table, h)
 
 
-cdef inline void store_prefetch_item(Store *store, uint64_t h) noexcept nogil:
+cdef inline void store_prefetch_item(Store *store, const void *bucket, uint64_t h) noexcept nogil:
     """Once the bucket has come: ask for the item. For a batch, buckets first, then items, then the look-ups."""
-    table_prefetch_item(&store.table, h)
+    table_prefetch_item(&store.table, <const Bucket *>bucket, h)
 
 
 cdef inline void store_lock(Store *store, uint64_t h) noexcept nogil:
@@ -116,6 +118,11 @@ cdef inline void store_unlock(Store *store, uint64_t h) noexcept nogil:
 cdef inline bint store_suspect(const Store *store, const Item *item, uint32_t now) noexcept nogil:
     """Whether an item may have expired or been flushed: false for nearly all, at the price of three comparisons."""
     return item_expired(item, now) or flush_suspects(&store.flush, item)
+
+
+cdef inline Item *store_peek_locked(Store *store, uint64_t h, const char *key, uint32_t nkey) noexcept nogil:
+    """The item with this key, or NULL. It may be dead: for who asks store_suspect next, and then store_find_locked."""
+    return table_find_locked(&store.table, h, key, nkey)
 
 
 cdef inline Item *store_find_locked(Context *context, uint64_t h, const char *key, uint32_t nkey) noexcept nogil:

@@ -23,12 +23,12 @@ meanwhile, but not in a way that concerns h. grow_lock admits one grower at a ti
 overflow buckets' free list. "Its bucket's lock" elsewhere means the stripe's.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp
 
-from cachecore_ext.base.atomics cimport load_acquire_u64, load_u32
-from cachecore_ext.base.compiler cimport prefetch
+from cachecore_ext.base.atomics cimport load_acquire_u64, load_u32, load_u64
+from cachecore_ext.base.bytes cimport same_bytes
+from cachecore_ext.base.compiler cimport likely, prefetch
 from cachecore_ext.base.lock cimport Lock, lock_acquire, lock_release, lock_try
-from cachecore_ext.storage.item cimport Item, item_key, item_nkey
+from cachecore_ext.storage.item cimport Item, item_meta, meta_key_offset
 from cachecore_ext.storage.slabs cimport Slabs, chunk_at
 
 cdef enum:
@@ -46,7 +46,9 @@ cdef struct Stripe:
     uint32_t items        # in the stripe's buckets; the lock
 
 cdef struct Table:
-    uint64_t nbuckets     # atomic; grow_lock to change it
+    uint64_t nbuckets     # atomic; grow_lock to change it, and mask
+    # 2^(l+1) - 1 or, while nbuckets is 2^l, also 2^l - 1: then both lead to the same bucket. Atomic.
+    uint64_t mask
     Bucket *buckets       # the others in this line are set once
     Stripe *stripes
     const Slabs *slabs
@@ -140,9 +142,11 @@ cdef inline void table_unlock(Table *table, uint64_t h) noexcept nogil:
 
 
 cdef inline Bucket *table_bucket(Table *table, uint64_t h) noexcept nogil:
-    cdef uint64_t n = load_acquire_u64(&table.nbuckets), top = top_bit(n)
-    cdef uint64_t index = h & (top + top - 1)
-    return &table.buckets[index if index < n else index & (top - 1)]
+    cdef uint64_t n = load_acquire_u64(&table.nbuckets), mask = load_u64(&table.mask)
+    cdef uint64_t index = h & mask
+    if index >= n:
+        index &= mask >> 1
+    return &table.buckets[index]
 
 
 cdef inline Bucket *bucket_next(Table *table, const Bucket *bucket) noexcept nogil:
@@ -152,26 +156,29 @@ cdef inline Bucket *bucket_next(Table *table, const Bucket *bucket) noexcept nog
 cdef inline Item *table_find_locked(Table *table, uint64_t h, const char *key, uint32_t nkey) noexcept nogil:
     """The item with this key, or NULL."""
     cdef Bucket *bucket = table_bucket(table, h)
-    cdef uint32_t matches
+    cdef uint32_t matches, meta
     cdef Item *item
-    while bucket != NULL:
+    while True:
         matches = match_tags(bucket.tag, hash_tag(h))
         while matches != 0:
             item = <Item *>chunk_at(table.slabs, bucket.ref[lowest_bit(matches)])
-            if item_nkey(item) == nkey and memcmp(item_key(item), key, nkey) == 0:
+            meta = item_meta(item)
+            if meta & 0xFF == nkey and same_bytes(<const char *>item + meta_key_offset(meta), key, nkey):
                 return item
             matches &= matches - 1
-        bucket = bucket_next(table, bucket)
-    return NULL
+        if likely(bucket.next == 0):
+            return NULL
+        bucket = &table.overflow[bucket.next - 1]
 
 
-cdef inline void table_prefetch_bucket(Table *table, uint64_t h) noexcept nogil:
-    prefetch(table_bucket(table, h))
+cdef inline const Bucket *table_prefetch_bucket(Table *table, uint64_t h) noexcept nogil:
+    cdef const Bucket *bucket = table_bucket(table, h)
+    prefetch(bucket)
+    return bucket
 
 
-cdef inline void table_prefetch_item(Table *table, uint64_t h) noexcept nogil:
+cdef inline void table_prefetch_item(Table *table, const Bucket *bucket, uint64_t h) noexcept nogil:
     """Ask for the line of the item that h likely has; without a lock, so only ever a hint."""
-    cdef Bucket *bucket = table_bucket(table, h)
     cdef uint32_t matches = match_tags(bucket.tag, hash_tag(h))
     cdef char *item
     if matches != 0:

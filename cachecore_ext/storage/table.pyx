@@ -3,7 +3,7 @@ from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from cachecore_ext.base.atomics cimport load_u64, store_release_u64, store_u8, store_u32
+from cachecore_ext.base.atomics cimport load_u64, store_release_u64, store_u8, store_u32, store_u64
 from cachecore_ext.base.compiler cimport prefetch, static_same
 from cachecore_ext.base.lock cimport lock_acquire, lock_release, lock_try
 from cachecore_ext.base.mapping cimport mapping_free, mapping_open, mapping_reserve
@@ -21,6 +21,12 @@ cdef uint64_t initial_buckets(uint64_t stripes) noexcept nogil:
 cdef uint64_t table_initial_bytes(uint64_t stripes) noexcept nogil:
     """What the table takes before it grows; only the touched part of it is resident."""
     return initial_buckets(stripes) * sizeof(Bucket)
+
+
+cdef void set_size(Table *table, uint64_t nbuckets) noexcept nogil:
+    """How large a table is that is not in use."""
+    table.nbuckets = nbuckets
+    table.mask = top_bit(nbuckets) * 2 - 1
 
 
 cdef bint reserve(Table *table, uint64_t items) noexcept nogil:
@@ -47,7 +53,7 @@ cdef int table_init(Table *table, const Slabs *slabs, uint64_t stripes, uint64_t
     memset(table, 0, sizeof(Table))
     table.slabs = slabs
     table.stripe_mask = stripes - 1
-    table.nbuckets = initial_buckets(stripes)
+    set_size(table, initial_buckets(stripes))
     table.stripes = <Stripe *>calloc(stripes, sizeof(Stripe))
     if not reserve(table, reserved_items):
         unreserve(table)
@@ -79,7 +85,7 @@ cdef bint table_open(Table *table, uint64_t max_items) noexcept nogil:
 
 cdef void table_presize(Table *table, uint64_t items) noexcept nogil:
     """Begin as large as so many items will need it, instead of growing. For a table that is empty and not in use."""
-    table.nbuckets = min(max(table.nbuckets, items / LOAD + 1), table.max_buckets)
+    set_size(table, min(max(table.nbuckets, items / LOAD + 1), table.max_buckets))
 
 
 cdef void table_free(Table *table) noexcept nogil:
@@ -285,6 +291,7 @@ cdef bint table_grow(Table *table, HashOf hash_of, const void *context) noexcept
         for slot in range(SLOTS):
             prefetch(chunk_at(table.slabs, table.buckets[index].ref[slot]))
         divide_locked(table, index, n, bit, hash_of, context)
+        store_u64(&table.mask, bit * 2 - 1)
         store_release_u64(&table.nbuckets, n + 1)
         table_unlock(table, index)
         prefetch(&table.buckets[index + 1])

@@ -315,6 +315,8 @@ def test_a_kick_without_any_other_event():
     """The workers look by themselves as time passes: here by the clock of a command, which wakes nobody else."""
     with serve(**IDLE, debug_commands=True, threads=4) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connect(server.address)) for _ in range(8)]
+        for client in clients:
+            ask(client)  # so it has arrived before time passes
         clients[0].sendall(b"debugtime 11\r\n")
         for client in clients[1:]:
             assert closed(client)
