@@ -15,7 +15,7 @@ from cachecore_ext.protocol.reply cimport (
 )
 from cachecore_ext.protocol.request cimport (
     CMD_APPEND, CMD_ADD, CMD_CAS, CMD_GAT, CMD_GATS, CMD_GET, CMD_GETS, CMD_INCR, CMD_PREPEND, CMD_REPLACE, CMD_SET,
-    next_token,
+    next_key,
 )
 from cachecore_ext.protocol.session cimport BLOCKED, DONE
 from cachecore_ext.protocol.witness cimport witness_delete_locked, witness_get_locked, witness_removal_locked
@@ -127,11 +127,11 @@ cdef void shorten(Request *request, char *remaining) noexcept nogil:
     request.consumed -= dropped
 
 
-cdef uint32_t gather(Store *store, const char **at, const char *end, Key *keys) noexcept nogil:
+cdef uint32_t gather(Store *store, const char *line, const char **at, const char *end, Key *keys) noexcept nogil:
     """Take up to AHEAD keys and ask for their buckets, then for their items. How many."""
     cdef uint32_t n = 0, i
     cdef size_t length = 0
-    while n < AHEAD and next_token(at, end, &keys[n].p, &length):
+    while n < AHEAD and next_key(line, at, end, &keys[n].p, &length):
         keys[n].n = <uint32_t>length
         keys[n].hash = store_hash(store, keys[n].p, keys[n].n)
         keys[n].place = store_prefetch_bucket(store, keys[n].hash)
@@ -151,7 +151,7 @@ cdef Outcome classic_get(Session *session, Request *request) noexcept nogil:
     cdef Key keys[AHEAD]
     if request.exptime != 0:
         exptime = clock_expiry(&store.clock, session.context.now, request.exptime)
-    n = gather(store, &at, end, keys)
+    n = gather(store, request.line, &at, end, keys)
     while n > 0:
         for i in range(n):
             if session.budget <= 0 or not reply_room(&session.output):
@@ -162,7 +162,7 @@ cdef Outcome classic_get(Session *session, Request *request) noexcept nogil:
                 session, keys[i].p, keys[i].n, keys[i].hash, 0
             ):
                 serve_key(session, request, &keys[i], exptime)
-        n = gather(store, &at, end, keys)
+        n = gather(store, request.line, &at, end, keys)
     reply_text(&session.output, b"END\r\n")
     return DONE
 

@@ -75,7 +75,35 @@ cdef enum:
 
 cdef Parsed request_parse(char *data, size_t n, size_t scanned, Request *request) noexcept nogil
 cdef bint watch_words(const char *line, size_t nline, uint32_t *watched) noexcept nogil
-cdef bint next_token(const char **at, const char *end, const char **token, size_t *length) noexcept nogil
+
+
+cdef inline bint next_token(const char **at, const char *end, const char **token, size_t *length) noexcept nogil:
+    """The next word between blanks, most likely a short one; only 0x20 is a blank. Moves ``at`` behind it. False at
+    the end."""
+    cdef const char *p = at[0]
+    while p < end and p[0] == c' ':
+        p += 1
+    token[0] = p
+    while p < end and p[0] != c' ':
+        p += 1
+    at[0] = p
+    length[0] = p - token[0]
+    return length[0] != 0
+
+
+cdef inline bint next_key(const char *line, const char **at, const char *end, const char **token,
+                          size_t *length) noexcept nogil:
+    """next_token, for a word that is longer. ``line``: where the line begins."""
+    cdef const char *p = at[0]
+    while p < end and p[0] == c' ':
+        p += 1
+    token[0] = p
+    p = word_end(p, end, line)
+    while p < end and p[0] != c' ':
+        p = word_end(p + 1, end, line)
+    at[0] = p
+    length[0] = p - token[0]
+    return length[0] != 0
 
 
 cdef inline bint request_parse_plain(char *data, size_t n, Request *request) noexcept nogil:

@@ -44,20 +44,6 @@ cdef const char *BAD_MS_MODE = b"CLIENT_ERROR invalid mode for ms M token\r\n"
 cdef const char *BAD_MA_MODE = b"CLIENT_ERROR invalid mode for ma M token\r\n"
 
 
-cdef bint next_token(const char **at, const char *end, const char **token, size_t *length) noexcept nogil:
-    """The next word between blanks; only 0x20 is a blank. Moves ``at`` behind it. False at the end."""
-    cdef const char *p = at[0]
-    while p < end and p[0] == c' ':
-        p += 1
-    token[0] = p
-    p = word_end(p, end, p)
-    while p < end and p[0] != c' ':
-        p = word_end(p + 1, end, p)
-    at[0] = p
-    length[0] = p - token[0]
-    return length[0] != 0
-
-
 cdef void tokenize(const char *line, size_t n, Tokens *tokens) noexcept nogil:
     cdef const char *at = line
     tokens.count = 0
@@ -108,7 +94,7 @@ cdef bint check_keys(const char *at, const char *end, Request *request) noexcept
         return False
     request.keys = <char *>key.p
     while at < end:
-        if next_token(&at, end, &key.p, &key.n) and key.n > KEY_MAX:
+        if next_key(request.line, &at, end, &key.p, &key.n) and key.n > KEY_MAX:
             return False
     return True
 
@@ -430,7 +416,7 @@ cdef void parse_meta(Request *request) noexcept nogil:
     cdef const char *at = request.args
     cdef const char *error
     cdef Token key
-    if not next_token(&at, request.line + request.nline, &key.p, &key.n):
+    if not next_key(request.line, &at, request.line + request.nline, &key.p, &key.n):
         reject(request, BAD_FORMAT)
         return
     meta_begin(request, at)
@@ -452,7 +438,7 @@ cdef void parse_ms(Request *request) noexcept nogil:
     cdef Token key, length
     cdef int32_t nbytes = 0
     if (
-        not next_token(&at, end, &key.p, &key.n)
+        not next_key(request.line, &at, end, &key.p, &key.n)
         or not next_token(&at, end, &length.p, &length.n)
         or not parse_i32(length.p, length.n, &nbytes)
         or nbytes < 0
@@ -632,9 +618,9 @@ cdef const char *find_line_end(const char *data, size_t n, size_t scanned, Parse
 
 cdef inline bint take_short_number(const char **at, uint32_t *value) noexcept nogil:
     """A blank and then up to SHORT_DIGITS digits. There are as many bytes to look at, and one more."""
-    cdef const char *p = at[0] + 1
-    cdef uint32_t total = 0, digit = <uint32_t>(<unsigned char>p[0]) - c'0'
-    if at[0][0] != c' ' or digit > 9:
+    cdef const char *p = at[0] + 2
+    cdef uint32_t total = <uint32_t>(<unsigned char>at[0][1]) - c'0', digit = <uint32_t>(<unsigned char>p[0]) - c'0'
+    if at[0][0] != c' ' or total > 9:
         return False
     while digit <= 9 and p <= at[0] + SHORT_DIGITS:
         total = total * 10 + digit

@@ -27,7 +27,7 @@ table, and every reply under way. A small item has no count: its value is copied
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from cachecore_ext.base.atomics cimport and_u32, load_acquire_u32, load_u32, or_u32, store_u32
+from cachecore_ext.base.atomics cimport and_u32, load_acquire_u32, load_u32, or_u32, store_u32, swap_u32
 from cachecore_ext.base.compiler cimport likely
 
 cdef struct Item:
@@ -119,6 +119,16 @@ cdef inline uint32_t meta_layout(uint32_t nkey, uint32_t flags, uint32_t nbytes,
     if meta_key_offset(meta) + nkey + <size_t>nbytes > chunk_max:
         meta |= ITEM_CHAINED
     return meta
+
+
+cdef inline void item_change_meta(Item *item, uint32_t kept, uint32_t meta) noexcept nogil:
+    """Let a linked item's meta keep the bits ``kept`` and its segment, and get ``meta``.
+
+    Not by a plain store: who holds the class's lock alone may be moving the item, or taking marks away.
+    """
+    cdef uint32_t before = item_meta(item)
+    while not swap_u32(&item.meta, &before, (before & (kept | SEGMENT_MASK)) | meta):
+        pass
 
 
 cdef inline char *item_key(const Item *item) noexcept nogil:

@@ -2,12 +2,12 @@
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from cachecore_ext.base.atomics cimport load_u32, store_u32, swap_u32, xor_u32
+from cachecore_ext.base.atomics cimport load_u32, store_u32, xor_u32
 from cachecore_ext.base.compiler cimport prefetch, static_same
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport (
-    ITEM_ACTIVE, ITEM_REWRITTEN, ITEM_UNLINKED, LENGTH_MASK, SEGMENT_MASK, Item, item_age, item_exptime, item_meta,
-    item_size, item_time, item_unmark,
+    ITEM_ACTIVE, ITEM_REWRITTEN, ITEM_UNLINKED, LENGTH_MASK, SEGMENT_MASK, Item, item_age, item_change_meta,
+    item_exptime, item_meta, item_size, item_time, item_unmark,
 )
 from cachecore_ext.storage.slabs cimport Slabs, chunk_at, chunk_ref
 
@@ -186,13 +186,6 @@ cdef void lru_replace_locked(Lru *lru, LruClass *lists, Item *old, Item *item) n
     store_u32(&old.prev, ITEM_UNLINKED)
 
 
-cdef void change_meta(Item *item, uint32_t kept, uint32_t meta) noexcept nogil:
-    """Not by a plain store: who holds the class's lock alone may be moving the item, or taking marks away."""
-    cdef uint32_t before = item_meta(item)
-    while not swap_u32(&item.meta, &before, (before & (kept | SEGMENT_MASK)) | meta):
-        pass
-
-
 cdef void lru_rewrite(Lru *lru, Item *item, uint32_t kept, uint32_t meta) noexcept nogil:
     """A linked item is stored again in its place: its meta keeps the bits ``kept`` and the segment, and gets ``meta``.
 
@@ -202,11 +195,11 @@ cdef void lru_rewrite(Lru *lru, Item *item, uint32_t kept, uint32_t meta) noexce
     cdef size_t old_size = item_size(item)
     cdef LruSegment *segment
     if (item_meta(item) ^ meta) & LENGTH_MASK == 0:
-        change_meta(item, kept, meta)
+        item_change_meta(item, kept, meta)
         return
     lock_acquire(&lists.lock)
     segment = &lists.segment[<int>item_segment(item)]
-    change_meta(item, kept, meta)
+    item_change_meta(item, kept, meta)
     segment.bytes += item_size(item)
     segment.bytes -= old_size
     lock_release(&lists.lock)

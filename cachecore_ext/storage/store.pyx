@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from cachecore_ext.base.atomics cimport load_u32, load_u64
+from cachecore_ext.base.bytes cimport copy_bytes
 from cachecore_ext.base.clock cimport clock_expiry, clock_init
 from cachecore_ext.base.compiler cimport static_same
 from cachecore_ext.base.counters cimport (
@@ -17,9 +18,10 @@ from cachecore_ext.storage.allocation cimport cursor_copy, hash_of_item, item_al
 from cachecore_ext.storage.flush cimport flush_at, flush_now, item_flushed
 from cachecore_ext.storage.item cimport (
     FLAGS_SIZE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FLAGS, ITEM_HEADER, ITEM_LARGE, ITEM_REWRITTEN,
-    ITEM_STALE, ITEM_TOKEN, LARGE_HEADER, LARGE_MIN, PIECE_HEADER, Item, ItemLarge, Piece, item_accessed, item_cas,
-    item_expired, item_exptime, item_flags, item_is_held, item_key, item_mark, item_meta, item_nbytes, item_nkey,
-    item_set_cas, item_set_exptime, item_set_flags, item_set_time, item_time, item_unmark, item_value, meta_key_offset,
+    ITEM_STALE, ITEM_TOKEN, LARGE_HEADER, LARGE_MIN, LENGTH_MASK, PIECE_HEADER, Item, ItemLarge, Piece, item_accessed,
+    item_cas, item_change_meta, item_expired, item_exptime, item_flags, item_is_held, item_key, item_mark, item_meta,
+    item_nbytes, item_nkey, item_set_cas, item_set_exptime, item_set_flags, item_set_time, item_time, item_unmark,
+    item_value, meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport (
     TEMP, item_segment, lru_has_temporary, lru_init, lru_is_temporary, lru_link, lru_rewrite, lru_unlink,
@@ -281,6 +283,36 @@ cdef void overwrite_locked(Context *context, Put *put, Item *item, const char *v
     count(context.counters, TOTAL_ITEMS)
 
 
+cdef inline bint same_shape(const Store *store, const Item *old, const Put *put, uint32_t nbytes) noexcept nogil:
+    """Whether a plain set would leave an item's lengths, layout and class as they are."""
+    cdef uint32_t shape = nbytes << 8 | (ITEM_FLAGS if put.flags != 0 else 0)
+    return (
+        put.mode == PUT_SET
+        and not put.compare
+        and put.explicit_cas == 0
+        and nbytes < LARGE_MIN
+        and item_meta(old) & (LENGTH_MASK | ITEM_FLAGS | ITEM_LARGE) == shape
+        and not lru_has_temporary(&store.lru)
+    )
+
+
+cdef inline void refill_locked(Context *context, Put *put, Item *item, const char *value,
+                               uint32_t nbytes) noexcept nogil:
+    """overwrite_locked for the same_shape: what most sets of a warm cache are, and so the short way."""
+    item_change_meta(
+        item, 0xFF | LENGTH_MASK | ITEM_FLAGS, ITEM_REWRITTEN | (ITEM_BINARY if put.binary else 0)
+    )
+    copy_bytes(item_value(item), value, nbytes)
+    if put.flags != 0:
+        item_set_flags(item, put.flags)
+    item_set_exptime(item, put.exptime)
+    item_set_time(item, context.now)
+    item_set_cas(item, store_next_cas(context.store))
+    put.cas = store_shown_cas(context.store, item)
+    put.nbytes = nbytes
+    count(context.counters, TOTAL_ITEMS)
+
+
 cdef StoreStatus concat_locked(Context *context, Put *put, uint64_t h, Item *old, ValueCursor *added,
                                uint32_t nbytes) noexcept nogil:
     """Append or prepend: a new item of both values, with the old one's flags and exptime."""
@@ -335,9 +367,14 @@ cdef StoreStatus store_put(Context *context, Put *put, uint64_t h, const char *k
         if put.drop_on_failure:
             store_drop_failed(context, h, key, nkey)
         return TOO_LARGE
-    store_count_set(context, put, nkey, nbytes)
     store_lock(store, h)
     old = store_look_up_locked(context, h, key, nkey)
+    if old != NULL and same_shape(store, old, put, nbytes):
+        count_class(context.counters, chunk_class(&store.slabs, old), CLASS_CMD_SET)
+        refill_locked(context, put, old, value, nbytes)
+        store_unlock(store, h)
+        return STORED
+    store_count_set(context, put, nkey, nbytes)
     status = judge_locked(context, put, old, &stale)
     if status == STORED:
         source.at = value
