@@ -9,8 +9,8 @@ from cachecore_ext.base.counters cimport (
 )
 from cachecore_ext.base.eventlog cimport CLOSE_ERROR, CLOSE_NORMAL
 from cachecore_ext.base.linux cimport (
-    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number, iovec, readv, recv,
-    shutdown,
+    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number, iovec, readv,
+    receive_bytes, shutdown,
 )
 from cachecore_ext.network.transmit cimport (
     SENT_ALL, SENT_ERROR, SENT_PART, Sent, output_drop, output_send, pending_free, pending_of, pending_send,
@@ -328,6 +328,9 @@ cdef uint32_t parse_batch(Connection *conn, Scratch *scratch, const Input *input
     cdef size_t scanned = conn.scanned
     conn.scanned = 0
     while n < BATCH:
+        if at == input.end:
+            parsed[0] = PARSED_INCOMPLETE
+            return n
         request = &scratch.requests[n]
         if scanned == 0 and request_parse_plain(at, input.end - at, request):
             request.hash = store_hash(store, request.key, request.nkey)
@@ -563,7 +566,7 @@ cdef Verdict refuse(Connection *conn, Scratch *scratch) noexcept nogil:
 
 
 cdef Verdict drain(Connection *conn, Scratch *scratch) noexcept nogil:
-    cdef ssize_t n = recv(conn.fd, scratch.buffer, READ_SIZE, 0)
+    cdef ssize_t n = receive_bytes(conn.fd, scratch.buffer, READ_SIZE)
     if n > 0:
         conn.swallow -= min(<uint32_t>n, conn.swallow)
         return KEEP if conn.swallow > 0 else CLOSE
@@ -605,7 +608,7 @@ cdef ssize_t receive_stash(Connection *conn, Scratch *scratch, Input *input) noe
         size = min(<size_t>conn.nstash * 2, <size_t>GET_LINE_MAX) + READ_SIZE
     if not grow_stash(conn, scratch, size):
         return -2
-    n = recv(conn.fd, conn.stash + conn.nstash, conn.stash_size - conn.nstash, 0)
+    n = receive_bytes(conn.fd, conn.stash + conn.nstash, conn.stash_size - conn.nstash)
     input.at = conn.stash
     input.end = conn.stash + conn.nstash + (n if n > 0 else 0)
     return n
@@ -620,7 +623,7 @@ cdef ssize_t receive(Connection *conn, Scratch *scratch, Input *input) noexcept 
         return receive_stash(conn, scratch, input)
     if conn.nstash > 0:
         memcpy(scratch.buffer, conn.stash, conn.nstash)
-    n = recv(conn.fd, scratch.buffer + conn.nstash, HEADER_SIZE if conn.uploads else READ_SIZE, 0)
+    n = receive_bytes(conn.fd, scratch.buffer + conn.nstash, HEADER_SIZE if conn.uploads else READ_SIZE)
     input.at = scratch.buffer
     input.end = scratch.buffer + conn.nstash + (n if n > 0 else 0)
     return n
