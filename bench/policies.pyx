@@ -179,7 +179,7 @@ cdef void sketch_add(Cache *cache, uint32_t key) noexcept nogil:
 
 
 cdef void tinylfu_touch(Cache *cache, uint32_t key) noexcept nogil:
-    cdef uint64_t most = cache.capacity / 100 * (100 - <uint64_t>WINDOW_PERCENT) / 100 * <uint64_t>PROTECTED_PERCENT
+    cdef uint64_t most = cache.capacity * (100 - <uint64_t>WINDOW_PERCENT) * <uint64_t>PROTECTED_PERCENT / 10000
     sketch_add(cache, key)
     renew(cache, key, FIRST if cache.node[key].place == FIRST else THIRD)
     while cache.list[<int>THIRD].bytes > most:
@@ -243,8 +243,8 @@ cdef void reap(Cache *cache, uint64_t request) noexcept nogil:
 
 cdef void simulate(Cache *cache, const Policy *policy, const uint32_t *keys, const uint32_t *sizes,
                    const uint32_t *ttls, uint64_t requests, uint64_t rate, uint64_t overhead, bint reaps,
-                   uint64_t *hits, uint64_t parts) noexcept nogil:
-    """Run the requests; ``hits``: how many found their key, for each of so many parts of the trace."""
+                   uint64_t *missed, uint64_t parts) noexcept nogil:
+    """Run the requests; ``missed``: how many did not find their key, for each of so many parts of the trace."""
     cdef uint64_t i
     cdef uint32_t key
     cdef Node *node
@@ -254,9 +254,9 @@ cdef void simulate(Cache *cache, const Policy *policy, const uint32_t *keys, con
         key = keys[i]
         node = &cache.node[key]
         if node.place != ABSENT and not expired(node, i):
-            hits[i * parts / requests] += 1
             policy.touch(cache, key)
             continue
+        missed[i * parts / requests] += 1
         if node.place != ABSENT:
             pull(cache, key)
         prepare(node, sizes, ttls, i, rate, overhead)
@@ -304,9 +304,9 @@ cdef void find_next_uses(uint32_t *next_use, const uint32_t *keys, uint64_t requ
 
 
 cdef void simulate_belady(Cache *cache, const uint32_t *keys, const uint32_t *sizes, const uint32_t *ttls,
-                          uint64_t requests, uint64_t rate, uint64_t overhead, uint64_t *hits,
+                          uint64_t requests, uint64_t rate, uint64_t overhead, uint64_t *missed,
                           uint64_t parts) noexcept nogil:
-    """Run the requests with what is to come known; hits as above."""
+    """Run the requests with what is to come known; ``missed`` as above."""
     cdef uint64_t i, last, words = (requests >> 24) + 1
     cdef uint32_t next_use
     cdef Node *node
@@ -314,9 +314,9 @@ cdef void simulate_belady(Cache *cache, const uint32_t *keys, const uint32_t *si
         node = &cache.node[keys[i]]
         next_use = cache.next_use[i]
         if node.place != ABSENT:
-            hits[i * parts / requests] += 1
             use_clear(cache, i)
         else:
+            missed[i * parts / requests] += 1
             prepare(node, sizes, ttls, i, rate, overhead)
             cache.used += node.size
         node.place = ABSENT if next_use == NIL or expired(node, next_use) else FIRST
@@ -407,7 +407,7 @@ def misses(Trace trace, str policy, uint64_t capacity, *, uint64_t overhead, bin
     cdef const uint32_t *keys = trace.keys.data.as_uints
     cdef const uint32_t *sizes = trace.sizes.data.as_uints
     cdef const uint32_t *ttls = trace.ttls.data.as_uints
-    cdef array.array hits = array.clone(array.array("Q"), parts, True)
+    cdef array.array missed = array.clone(array.array("Q"), parts, True)
     if policy not in POLICIES:
         raise ValueError(f"unknown policy {policy!r}: known are {', '.join(POLICIES)}")
     ready = cache_init(&cache, trace.ids, capacity)
@@ -419,11 +419,11 @@ def misses(Trace trace, str policy, uint64_t capacity, *, uint64_t overhead, bin
         with nogil:
             if cache.next_use != NULL:
                 simulate_belady(&cache, keys, sizes, ttls, requests, trace.rate, overhead,
-                                <uint64_t *>hits.data.as_ulongs, parts)
+                                <uint64_t *>missed.data.as_ulongs, parts)
             else:
                 simulate(&cache, &functions, keys, sizes, ttls, requests, trace.rate, overhead, reaps,
-                         <uint64_t *>hits.data.as_ulongs, parts)
+                         <uint64_t *>missed.data.as_ulongs, parts)
     cache_free(&cache)
     if not ready:
         raise MemoryError
-    return [(part + 1) * requests // parts - part * requests // parts - found for part, found in enumerate(hits)]
+    return list(missed)

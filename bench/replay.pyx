@@ -40,12 +40,12 @@ cdef struct Replay:
     uint64_t requests
     uint64_t rate            # requests a second; 0: as fast as may be
     uint64_t parts
-    uint64_t *hits           # [parts]
+    uint64_t *missed         # [parts]
     const char *filler       # of values
     char *out
     size_t collected         # bytes in out
-    uint64_t missed[BATCH_MAX]  # requests whose keys are to be set
-    uint32_t misses
+    uint64_t due[BATCH_MAX]  # requests whose keys are to be set
+    uint32_t dues
     uint64_t late_ns         # the most that a batch was late
     char reply[BATCH_MAX * REPLY]
 
@@ -124,10 +124,10 @@ cdef int ask(Replay *replay, uint64_t first, uint32_t n) noexcept nogil:
     """Send the sets that are due, and look-ups of ``n`` requests."""
     cdef uint32_t i
     cdef char *at
-    for i in range(replay.misses):
-        if append_set(replay, replay.missed[i]) != DONE:
+    for i in range(replay.dues):
+        if append_set(replay, replay.due[i]) != DONE:
             return FAILED
-    replay.misses = 0
+    replay.dues = 0
     if replay.collected + n * <size_t>LOOK_UP > <size_t>ROOM and flush(replay) != DONE:
         return FAILED
     for i in range(n):
@@ -154,12 +154,12 @@ cdef int listen_to(Replay *replay, uint64_t first, uint32_t n) noexcept nogil:
     for i in range(n):
         head = bench_load4(replay.reply + i * REPLY)
         if head == bench_load4(b"HD\r\n"):
-            replay.hits[(first + i) * replay.parts / replay.requests] += 1
-        elif head == bench_load4(b"EN\r\n"):
-            replay.missed[replay.misses] = first + i
-            replay.misses += 1
-        else:
+            continue
+        if head != bench_load4(b"EN\r\n"):
             return WRONG_REPLY
+        replay.missed[(first + i) * replay.parts / replay.requests] += 1
+        replay.due[replay.dues] = first + i
+        replay.dues += 1
     return DONE
 
 
@@ -204,12 +204,12 @@ def misses(Trace trace, address, *, bint paced=False, uint32_t batch=64, int par
     """
     cdef Replay replay
     cdef int outcome = DONE
-    cdef array.array hits = array.clone(array.array("Q"), parts, True)
+    cdef array.array missed = array.clone(array.array("Q"), parts, True)
     cdef bytes filler = b"." * max(trace.sizes, default=0)
     if not 1 <= batch <= BATCH_MAX or trace.ids > 10**8:
         raise ValueError(f"batch = {batch} (1 to {BATCH_MAX}), keys up to {trace.ids} (below 10**8)")
     memset(&replay, 0, sizeof(Replay))
-    replay.batch, replay.parts, replay.hits = batch, parts, <uint64_t *>hits.data.as_ulongs
+    replay.batch, replay.parts, replay.missed = batch, parts, <uint64_t *>missed.data.as_ulongs
     replay.rate = trace.rate if paced else 0
     replay.requests = len(trace)
     replay.keys, replay.sizes = trace.keys.data.as_uints, trace.sizes.data.as_uints
@@ -224,9 +224,7 @@ def misses(Trace trace, address, *, bint paced=False, uint32_t batch=64, int par
     free(replay.out)
     if outcome != DONE:
         raise ReplayError(explain(outcome, replay.reply[:40]))
-    total = len(trace)
-    counts = [(part + 1) * total // parts - part * total // parts - found for part, found in enumerate(hits)]
-    return counts, replay.late_ns / 1e9
+    return list(missed), replay.late_ns / 1e9
 
 
 cdef explain(int outcome, bytes reply):
