@@ -250,8 +250,8 @@ def notes(result: dict[str, Any]) -> list[str]:
     return [*found, *(f"- {name}: {version}" for name, version in versions.items())]
 
 
-COLOURS = {"cachecore": "#1b7837", "memcached": "#4575b4", "storage": "#a6dba0"}
-MARKERS = {"LRU": "v", "SIEVE": "s", "S3-FIFO": "D", "W-TinyLFU": "^", "Belady": "P"}
+COLOURS = {"cachecore": "#1b7837", "memcached": "#4575b4", "storage": "#000000"}
+MARKERS = {"storage": "|", "LRU": "v", "SIEVE": "s", "S3-FIFO": "D", "W-TinyLFU": "^", "Belady": "P"}
 
 
 def plot(result: dict[str, Any], directory: Path) -> list[Path]:
@@ -280,7 +280,7 @@ def draw_ratios(result: dict[str, Any], path: Path) -> None:
         axes.plot([trace["bound"]] * 2, [row - 0.3, row + 0.3], color="#d73027", lw=2, zorder=2)
     for name in names:
         points = [(t["ratios"][name], row) for row, t in enumerate(reversed(traces)) if name in t["ratios"]]
-        server = name not in MARKERS
+        server = name in SERVERS
         axes.scatter(
             *zip(*points, strict=True),
             label=name,
@@ -314,7 +314,7 @@ def draw_courses(result: dict[str, Any], path: Path) -> None:
             course = [missed / each for missed in trace["misses"].get(name, [])]
             along = [(part + 0.5) * each / 1e6 for part in range(len(course))]
             style = {"lw": 2} if name not in MARKERS else {"lw": 0.9, "ls": "--" if name == "Belady" else "-"}
-            colour = COLOURS.get(name, {"LRU": "#bbbbbb", "S3-FIFO": "#e08214", "Belady": "#000000"}.get(name))
+            colour = COLOURS.get(name, {"LRU": "#bbbbbb", "S3-FIFO": "#e08214", "Belady": "#555555"}.get(name))
             if colour is not None:
                 panel.plot(along, course, color=colour, label=name, **style)
         panel.axvspan(0, WARM_UP * each / 1e6, color="#f4f4f4")
@@ -322,10 +322,11 @@ def draw_courses(result: dict[str, Any], path: Path) -> None:
         panel.tick_params(labelsize=7)
     for panel in list(panels.flat)[len(traces) :]:
         panel.set_visible(False)
-    panels[0][0].legend(fontsize=7, frameon=False)
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper right", ncols=len(labels), fontsize=7, frameon=False)
     figure.supxlabel("million requests", fontsize=9)
     figure.supylabel("share that misses", fontsize=9)
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 0.96))
     figure.savefig(path)
     pyplot.close(figure)
 
