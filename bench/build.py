@@ -9,9 +9,9 @@ from pathlib import Path
 from bench.errors import BenchError
 
 HERE = Path(__file__).parent
-SOURCES = [HERE / "loadgen.pyx", HERE / "nullserver.pyx"]
+SOURCES = [HERE / f"{name}.pyx" for name in ("loadgen", "nullserver", "traces", "policies", "replay")]
 #: A change of any of these makes every module outdated.
-SHARED = [HERE / "sockets.pxd", HERE / "loadgen.pxd", Path(__file__)]
+SHARED = [*sorted(HERE.glob("*.pxd")), Path(__file__)]
 
 DIRECTIVES = {
     "language_level": 3,
@@ -58,7 +58,7 @@ def ensure(*, force: bool = False, quiet: bool = True) -> None:
         from setuptools import Distribution, Extension
     except ImportError as error:
         raise BuildError(
-            f"the bench compiles its load generator with Cython and setuptools, and {error.name} is not "
+            f"the bench compiles its loops with Cython and setuptools, and {error.name} is not "
             "installed: pip install 'cachecore[bench]'"
         ) from None
     before = Path.cwd()

@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
+from bench.drawing cimport draw
 from bench.sockets cimport (
     EAGAIN, EINTR, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLIN, EPOLLOUT, MSG_DONTWAIT, MSG_NOSIGNAL,
     bench_errno, bench_load4, bench_load8, bench_store8, epoll_create1, epoll_event, epoll_wait, iovec, msghdr,
@@ -34,16 +35,6 @@ OUTCOMES = {
 
 
 # ---- drawing keys --------------------------------------------------------------------------------------------
-
-cdef inline uint64_t draw(uint64_t *seed) noexcept nogil:
-    """The next number of a splitmix64 sequence."""
-    cdef uint64_t z
-    seed[0] += <uint64_t>0x9E3779B97F4A7C15
-    z = seed[0]
-    z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
-    z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
-    return z ^ (z >> 31)
-
 
 cdef inline uint64_t draw_digits(Load *load, Conn *conn) noexcept nogil:
     """The eight digits of the next key, as bytes."""

@@ -1,6 +1,6 @@
-"""What the two compiled halves of the bench share: the system calls, as plain declarations.
+"""What the compiled halves of the bench share: the system calls, as plain declarations.
 
-Declarations and macros only, so that nothing of it has to be linked: both modules compile it in.
+Declarations and macros only, so that nothing of it has to be linked: every module compiles it in.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -56,6 +56,7 @@ cdef extern from *:
     ssize_t send(int fd, const void *buffer, size_t size, int flags) noexcept nogil
     ssize_t sendmsg(int fd, const msghdr *message, int flags) noexcept nogil
     int clock_gettime(int clock, timespec *now) noexcept nogil
+    int nanosleep(const timespec *rest, timespec *left) noexcept nogil
     char *strerror(int number) noexcept nogil
 
     int bench_errno() noexcept nogil

@@ -40,6 +40,8 @@ cdef uint64_t sealed(uint64_t drawn, uint64_t h) noexcept nogil
 cdef void get_once(Context *context, const char *key, uint32_t nkey, char *room, Tally *tally) noexcept nogil
 cdef void set_once(Context *context, const char *key, uint32_t nkey, char *value, uint32_t n,
                    Tally *tally) noexcept nogil
+cdef bint demand_once(Context *context, const char *key, uint32_t nkey, char *value, uint32_t n,
+                      uint32_t exptime) noexcept nogil
 cdef StoreStatus delta_once(Context *context, const char *key, uint32_t nkey, bint increment, uint64_t by,
                             uint64_t *result) noexcept nogil
 cdef StoreStatus upload(Context *context, Put *put, uint64_t h, const char *key, uint32_t nkey, const char *value,

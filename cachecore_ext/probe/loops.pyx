@@ -115,6 +115,27 @@ cdef void set_once(Context *context, const char *key, uint32_t nkey, char *value
     note(tally, store_put(context, &put, store_hash(context.store, key, nkey), key, nkey, value, n))
 
 
+cdef bint demand_once(Context *context, const char *key, uint32_t nkey, char *value, uint32_t n,
+                      uint32_t exptime) noexcept nogil:
+    """What a client of a cache does: look up, and store what is not there; whether it was."""
+    cdef Put put
+    cdef uint64_t h = store_hash(context.store, key, nkey)
+    cdef Item *item
+    store_lock(context.store, h)
+    item = store_find_locked(context, h, key, nkey)
+    if item != NULL:
+        store_fetched_locked(context, item)
+    store_unlock(context.store, h)
+    if item != NULL:
+        return True
+    memset(&put, 0, sizeof(Put))
+    put.mode = PUT_SET
+    put.drop_on_failure = True
+    put.exptime = exptime
+    store_put(context, &put, h, key, nkey, value, n)
+    return False
+
+
 cdef StoreStatus delta_once(Context *context, const char *key, uint32_t nkey, bint increment, uint64_t by,
                             uint64_t *result) noexcept nogil:
     cdef uint64_t h = store_hash(context.store, key, nkey)

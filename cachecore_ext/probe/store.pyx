@@ -13,7 +13,7 @@ from cachecore_ext.base.counters cimport COUNTERS, CounterSet
 from cachecore_ext.base.numbers cimport format_u64, parse_u64
 from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
 from cachecore_ext.probe.loops cimport (
-    Mix, Tally, cpu_ns, delete_once, delta_once, get_locked, mixed_once, read_value, sealed, set_once,
+    Mix, Tally, cpu_ns, delete_once, delta_once, demand_once, get_locked, mixed_once, read_value, sealed, set_once,
     upload, write_value,
 )
 from cachecore_ext.storage.allocation cimport hash_of_item
@@ -40,6 +40,9 @@ from cachecore_ext.storage.table cimport table_bytes, table_find_locked
 cdef enum:
     VALUE_ROOM = 1 << 21   # the largest value of the loops
     CHECK_CLOCK = 256      # turns of a loop between two looks at the clock
+    TICK_STEPS = 64        # steps of the maintenance in a hundredth of a second, at most
+    TICKS = 100            # of those in a second
+    KEY_FIRST = 100000000  # added to a key's number, so that all are of one length
 
 STATUS = ("STORED", "NOT_STORED", "EXISTS", "NOT_FOUND", "TOO_LARGE", "NO_MEMORY", "NON_NUMERIC")
 REFUSALS = (
@@ -419,21 +422,28 @@ cdef class Store:
         if segmented is not None:
             store_u32(&self.store.lru.tuning.segmented, segmented)
 
-    def maintain(self, uint64_t steps=1):
-        """So many steps of the maintenance, at once, whatever it says about resting."""
-        cdef uint64_t i
+    cdef int begin_maintenance(self) except -1:
         if self.maintenance.context.store == NULL:
             memset(&self.maintenance_counters, 0, sizeof(CounterSet))
             if maintenance_init(&self.maintenance, self.store, &self.maintenance_counters, NULL, &self.never) != 0:
                 raise OSError("no descriptors left")
+        return 0
+
+    cdef int64_t maintain_at_once(self) noexcept nogil:
+        self.maintenance.next_lru_us = 0
+        self.maintenance.balance.next_us = 0
+        self.maintenance.balance.vain_us = 0
+        self.maintenance.crawler.next_us = 0
+        self.maintenance.mover.next_us = 0
+        return maintenance_step(&self.maintenance)
+
+    def maintain(self, uint64_t steps=1):
+        """So many steps of the maintenance, at once, whatever it says about resting."""
+        cdef uint64_t i
+        self.begin_maintenance()
         with nogil:
             for i in range(steps):
-                self.maintenance.next_lru_us = 0
-                self.maintenance.balance.next_us = 0
-                self.maintenance.balance.vain_us = 0
-                self.maintenance.crawler.next_us = 0
-                self.maintenance.mover.next_us = 0
-                maintenance_step(&self.maintenance)
+                self.maintain_at_once()
 
     def reassign(self, int64_t source, int64_t target):
         """Ask for a page of a class to go to another; 0 if the mover takes it up."""
@@ -518,6 +528,39 @@ cdef class Store:
         free(counters)
         free(value)
         return <dict>tally
+
+    def replay(self, const uint32_t[::1] keys, const uint32_t[::1] sizes, const uint32_t[::1] ttls, *,
+               uint64_t rate, int parts=1):
+        """Look up keys, by number, and store those that are not there, with values of ``sizes`` bytes and ``ttls`` in
+        seconds (0: none); how many were not there, for each of so many parts of the requests. There are ``rate``
+        requests to a second: so the clock moves, which must be frozen, and so often does the maintenance have its turn.
+        """
+        cdef Context context
+        cdef CounterSet counters
+        cdef char key[32]
+        cdef char *value = <char *>calloc(1, VALUE_ROOM)
+        cdef uint64_t missed[64]
+        cdef uint64_t i, requests = len(keys), tick = max(<uint64_t>1, rate / <uint64_t>TICKS)
+        cdef uint32_t nkey, steps, exptime
+        memcpy(key, b"key", 3)
+        memset(missed, 0, sizeof(missed))
+        self.begin_maintenance()
+        self.begin(&context, &counters)
+        with nogil:
+            for i in range(requests):
+                if i % rate == 0 and i > 0:
+                    clock_advance(&self.store.clock, 1)
+                    context.now = clock_now(&self.store.clock)
+                if i % tick == 0 and self.maintain_at_once() == 0:
+                    steps = 1
+                    while maintenance_step(&self.maintenance) == 0 and steps < <uint32_t>TICK_STEPS:
+                        steps += 1
+                nkey = 3 + format_u64(key + 3, <uint64_t>KEY_FIRST + keys[i])
+                exptime = clock_expiry(&self.store.clock, context.now, ttls[i])
+                missed[i * parts / requests] += not demand_once(&context, key, nkey, value, sizes[i], exptime)
+        self.end(&counters)
+        free(value)
+        return [missed[part] for part in range(parts)]
 
     def run_incr(self, bytes key, uint64_t times):
         """Add 1 to a number, so often; how often that succeeded."""
