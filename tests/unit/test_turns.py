@@ -1,12 +1,10 @@
-"""A turn of a connection that sends much: whole values, in order, and the others are not kept waiting."""
+"""A turn of a connection that sends much: whole values, in order."""
 
 from __future__ import annotations
 
-import contextlib
 import random
 import socket
 import threading
-import time
 
 import pytest
 
@@ -53,31 +51,3 @@ def test_values_of_all_sizes_behind_one_another(seed):
             assert read(client, len(replies)) == replies
         finally:
             writer.join()
-
-
-def test_who_sends_without_end_keeps_nobody_waiting():
-    """A worker's turn for one connection ends after a megabyte, however much more there is to receive."""
-    stream = b"set a 0 0 16384 noreply\r\n" + b"x" * 16_384 + b"\r\n"
-
-    def send_on(client: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client.sendall(stream * 1000)
-
-    with Server(port=0, threads=1) as server, contextlib.ExitStack() as stack:
-        busy = [stack.enter_context(socket.create_connection(server.address, timeout=10)) for _ in range(2)]
-        writers = [threading.Thread(target=send_on, args=(client,)) for client in busy]
-        with socket.create_connection(server.address, timeout=10) as other:
-            for writer in writers:
-                writer.start()
-            try:
-                began = time.monotonic()
-                for _ in range(100):
-                    other.sendall(b"mn\r\n")
-                    assert read(other, 4) == b"MN\r\n"
-                assert time.monotonic() - began < 10
-            finally:
-                for client in busy:
-                    client.shutdown(socket.SHUT_RDWR)
-                for writer in writers:
-                    writer.join()
