@@ -4,8 +4,9 @@ A worker lends every connection the same Scratch; a connection owns memory only 
 request (stash), replies that its socket did not take (pending), a value under way (upload), a dump of the keys (dump).
 An idle one is this struct.
 
-A turn is one receive and everything that it completed, answered by one send. The next receive, and the parsing, wait
-until the replies are gone, so a client that does not read costs what is said under "bounds" and no more.
+A turn is one receive and everything that it completed, answered by one send. While a receive brings as much as there
+was room for, the turn goes on with the next one, up to its budget. When replies are pending, the next receive and the
+parsing wait until they are gone, so a client that does not read costs what is said under "bounds" and no more.
 
 Bounds: a stash has at most CARRY_MAX and one receive, or for a get line still growing GET_LINE_MAX and one receive; a
 pending at most one Output's bytes, and the items of its segments. All buffers together, beyond the first STASH_FREE
@@ -29,7 +30,7 @@ from cachecore_ext.storage.item cimport Item, Piece
 from cachecore_ext.storage.store cimport ValueCursor
 
 cdef enum:
-    READ_SIZE = 32 * 1024                # one receive
+    READ_SIZE = 64 * 1024                # one receive, but for a value that goes straight to its item
     CARRY_MAX = 32 * 1024                # a stash up to this size is carried into the worker's buffer
     BATCH = 32                           # requests whose buckets and items are asked for together
     STASH_FREE = 8 * 1024                # what each connection may keep whatever the others do
@@ -97,7 +98,7 @@ cdef struct Connection:
     uint16_t worker           # the number of the worker that it was dealt to
     uint8_t stranger          # has yet to say who it is
     uint8_t began             # its first byte was seen
-    uint8_t uploads           # its last value went straight to its item: the next one likely does, too
+    uint8_t uploads           # its last value was to go straight to its item: the next one likely is, too
     uint8_t closing           # to be closed once pending is sent
     uint8_t draining          # told why it is closed: only reads on, so that the client gets to see it
     uint8_t reason            # a CloseReason, once it is to be closed

@@ -27,7 +27,7 @@ from cachecore_ext.protocol.request cimport (
     request_parse_plain, request_stores,
 )
 from cachecore_ext.protocol.session cimport ASK, BLOCKED, BYTES_PER_KEY, DONE, DUMP, QUIT, Outcome
-from cachecore_ext.storage.item cimport ITEM_CHAINED, item_meta
+from cachecore_ext.storage.item cimport ITEM_CHAINED, item_meta, item_nbytes
 from cachecore_ext.storage.store cimport (
     Context, Store, cursor_open, cursor_skip, store_extend, store_hash, store_prefetch_bucket, store_prefetch_item,
     store_release,
@@ -35,7 +35,10 @@ from cachecore_ext.storage.store cimport (
 
 cdef enum:
     WAIT_MAX = 4096            # a value up to this length is waited for in the stash, a longer one goes to its item
-    HEADER_SIZE = 2048         # a receive that expects little more than the line of a large value, which it would copy
+    # The rest of a value that is longer than this is received straight into its item. A shorter one goes through the
+    # buffer: the kernel's copy into memory that the processor has no copy of, and a call a value, cost more than ours.
+    STRAIGHT_MIN = READ_SIZE
+    HEADER_SIZE = 2048         # a receive that expects little more than the line of such a value, which it would copy
     TURN_KEYS = 8192           # the budget of one turn: requests and keys, or a megabyte sent or copied
     DRAIN_MAX = 1024 * 1024    # bytes that are read and thrown away after the reason for closing was told
     BINARY_MAGIC = 0x80
@@ -573,7 +576,7 @@ cdef Verdict drain(Connection *conn, Scratch *scratch) noexcept nogil:
     return KEEP if n < 0 and (error_number() == EAGAIN or error_number() == EINTR) else CLOSE
 
 
-cdef ssize_t receive_value(Connection *conn, Scratch *scratch, Input *input) noexcept nogil:
+cdef ssize_t receive_value(Connection *conn, Scratch *scratch, Input *input, size_t *offered) noexcept nogil:
     """Receive into the item; what comes behind this stretch of it goes to the buffer.
 
     Without the memory for the next stretch it all goes to the buffer, where feed_upload finds the same.
@@ -586,7 +589,8 @@ cdef ssize_t receive_value(Connection *conn, Scratch *scratch, Input *input) noe
     parts[0].iov_base = upload.cursor.at
     parts[0].iov_len = direct
     parts[1].iov_base = scratch.buffer
-    parts[1].iov_len = READ_SIZE
+    parts[1].iov_len = HEADER_SIZE
+    offered[0] = direct + parts[1].iov_len
     n = readv(conn.fd, parts, 2)
     input.at = scratch.buffer
     input.end = scratch.buffer
@@ -600,7 +604,7 @@ cdef ssize_t receive_value(Connection *conn, Scratch *scratch, Input *input) noe
     return n
 
 
-cdef ssize_t receive_stash(Connection *conn, Scratch *scratch, Input *input) noexcept nogil:
+cdef ssize_t receive_stash(Connection *conn, Scratch *scratch, Input *input, size_t *offered) noexcept nogil:
     """Receive behind a stash too large to be carried: a get line that is still growing."""
     cdef size_t size = conn.stash_size
     cdef ssize_t n
@@ -608,22 +612,27 @@ cdef ssize_t receive_stash(Connection *conn, Scratch *scratch, Input *input) noe
         size = min(<size_t>conn.nstash * 2, <size_t>GET_LINE_MAX) + READ_SIZE
     if not grow_stash(conn, scratch, size):
         return -2
-    n = receive_bytes(conn.fd, conn.stash + conn.nstash, conn.stash_size - conn.nstash)
+    offered[0] = conn.stash_size - conn.nstash
+    n = receive_bytes(conn.fd, conn.stash + conn.nstash, offered[0])
     input.at = conn.stash
     input.end = conn.stash + conn.nstash + (n if n > 0 else 0)
     return n
 
 
-cdef ssize_t receive(Connection *conn, Scratch *scratch, Input *input) noexcept nogil:
-    """One receive, behind what is left of the last one. As recv; -2 when there is no memory for it."""
+cdef ssize_t receive(Connection *conn, Scratch *scratch, Input *input, size_t *offered) noexcept nogil:
+    """One receive, behind what is left of the last one. As recv; -2 when there is no memory for it.
+
+    ``offered`` is set to the bytes that there was room for.
+    """
     cdef ssize_t n
-    if conn.upload != NULL and conn.upload.missing > 0:
-        return receive_value(conn, scratch, input)
+    if conn.upload != NULL and conn.upload.missing > STRAIGHT_MIN:
+        return receive_value(conn, scratch, input, offered)
     if conn.nstash > CARRY_MAX:
-        return receive_stash(conn, scratch, input)
+        return receive_stash(conn, scratch, input, offered)
     if conn.nstash > 0:
         memcpy(scratch.buffer, conn.stash, conn.nstash)
-    n = receive_bytes(conn.fd, scratch.buffer + conn.nstash, HEADER_SIZE if conn.uploads else READ_SIZE)
+    offered[0] = HEADER_SIZE if conn.uploads else READ_SIZE
+    n = receive_bytes(conn.fd, scratch.buffer + conn.nstash, offered[0])
     input.at = scratch.buffer
     input.end = scratch.buffer + conn.nstash + (n if n > 0 else 0)
     return n
@@ -637,25 +646,49 @@ cdef bint is_binary(Connection *conn, const Shared *shared, const Input *input) 
     return shared.binary_probe and <unsigned char>input.at[0] == BINARY_MAGIC
 
 
+cdef bint goes_on(const Connection *conn, const Scratch *scratch, Verdict verdict) noexcept nogil:
+    """Whether a turn that has more to receive may do so: all that came is answered, and the replies find room."""
+    return (
+        verdict == KEEP
+        and scratch.session.budget > 0
+        and conn.pending == NULL
+        and conn.dump == NULL
+        and not conn.closing
+    )
+
+
 cdef Verdict read_turn(Connection *conn, Scratch *scratch) noexcept nogil:
+    """Receive and answer. A receive that was filled is followed by the next one before anything is sent."""
     cdef Input input
     cdef Verdict verdict
+    cdef size_t offered = 0
     cdef bint uploading = conn.upload != NULL
-    cdef ssize_t n = receive(conn, scratch, &input)
+    cdef ssize_t n = receive(conn, scratch, &input, &offered)
     if n == -2:
         return refuse(conn, scratch)
     if n <= 0:
         conn.reason = CLOSE_NORMAL if n == 0 else CLOSE_ERROR
         return KEEP if n < 0 and (error_number() == EAGAIN or error_number() == EINTR) else CLOSE
-    count_many(scratch.session.context.counters, BYTES_READ, n)
     if is_binary(conn, scratch.shared, &input):
+        count_many(scratch.session.context.counters, BYTES_READ, n)
         return CLOSE
-    verdict = work_through(conn, scratch, &input)
-    if conn.upload != NULL:
-        conn.uploads = True
-    elif not uploading and n >= HEADER_SIZE:
-        conn.uploads = False  # that much, and no large value in it
-    return finish(conn, scratch, verdict, &input)
+    while True:
+        count_many(scratch.session.context.counters, BYTES_READ, n)
+        scratch.session.budget -= n / BYTES_PER_KEY
+        verdict = work_through(conn, scratch, &input)
+        if conn.upload != NULL:
+            conn.uploads = item_nbytes(conn.upload.item) > STRAIGHT_MIN
+        elif not uploading and n >= HEADER_SIZE:
+            conn.uploads = False  # that much, and no large value in it
+        if <size_t>n < offered or not goes_on(conn, scratch, verdict):
+            return finish(conn, scratch, verdict, &input)
+        if not keep(conn, scratch, &input):
+            return refuse(conn, scratch)
+        uploading = conn.upload != NULL
+        n = receive(conn, scratch, &input, &offered)
+        if n <= 0:
+            # The next turn learns why; what was asked for is answered first.
+            return refuse(conn, scratch) if n == -2 else finish(conn, scratch, KEEP, &input)
 
 
 cdef Verdict stash_turn(Connection *conn, Scratch *scratch) noexcept nogil:
