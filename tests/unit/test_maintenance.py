@@ -172,7 +172,7 @@ def test_in_a_full_class_the_least_useful_give_way():
 
 
 def test_a_set_finds_memory_while_the_page_of_the_oldest_items_leaves():
-    """What is evicted then lies in that page, and is no chunk for the set, for thousands of items in a row."""
+    """What is evicted then lies in that page, for thousands of items in a row. Each set takes over one item's chunk."""
     store = store_with(4 * MEGABYTE)
     i = 0
     while sum_of(store, "evicted") == 0:
@@ -184,7 +184,13 @@ def test_a_set_finds_memory_while_the_page_of_the_oldest_items_leaves():
     assert store.reassign(class_of(store, key(i - 1)), 0) == OK
     store.maintain()
     assert store.mover()["moving"]
+    before = sum_of(store, "evicted")
     assert all(store.put("set", key(i + j), value(j, 32)) == "STORED" for j in range(100))
+    assert sum_of(store, "evicted") == before + 100
+    store.check()
+    store.maintain(STEPS)
+    assert store.mover()["moved"] == 1
+    assert all(store.get(key(i + j))[0] == value(j, 32) for j in range(100))
     store.check()
 
 
