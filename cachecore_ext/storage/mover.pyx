@@ -11,7 +11,7 @@ from cachecore_ext.storage.allocation cimport (
 )
 from cachecore_ext.storage.item cimport (
     CHAIN_META, ITEM_CHAINED, ITEM_UNLINKED, PIECE_HEADER, Item, Piece, item_is_held, item_large, item_meta,
-    item_nkey, item_size, meta_key_offset,
+    item_nbytes, item_nkey, item_size, meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport LruClass, lru_id, lru_replace_locked
 from cachecore_ext.storage.slabs cimport (
@@ -28,6 +28,7 @@ cdef enum:
     ROUND_US = 1000             # between two walks over the same page
     ROUNDS_MAX = 1000           # after which the move is given up
     EVICTIONS_FOR_ONE = 8       # tries to make room for one item
+    PIECES_MAX = 4096           # a value in more is not moved: its pieces are walked under its bucket's lock
     CLASS_ANY = -1
 
 
@@ -123,15 +124,22 @@ cdef size_t replace_locked(Context *context, LruClass *lists, uint64_t h, Item *
     return size
 
 
+cdef bint has_too_many_pieces(const Store *store, const Item *item) noexcept nogil:
+    return (
+        item_meta(item) & ITEM_CHAINED != 0
+        and item_nbytes(item) / (store.slabs.chunk_max - PIECE_HEADER) >= <uint32_t>PIECES_MAX
+    )
+
+
 cdef bint lock_item(Store *store, LruClass *lists, const Item *item, uint64_t *h) noexcept nogil:
-    """Lock the bucket of a chunk that looks like an item, if it is one that can be found and nobody reads."""
+    """Lock the bucket of a chunk that looks like an item, if it is one that can be found, nobody reads and may move."""
     cdef bint locked
     lock_acquire(&lists.lock)
     locked = store_try_lock_linked(store, lists, item, h)
     lock_release(&lists.lock)
     if not locked:
         return False
-    if item_is_held(item):
+    if item_is_held(item) or has_too_many_pieces(store, item):
         store_unlock(store, h[0])
         return False
     return True

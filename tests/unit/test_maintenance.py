@@ -254,6 +254,20 @@ def test_pieces_of_chained_values_move():
     assert all(store.get(key(i))[0] == value(i, 1_500_000) for i in range(6))
 
 
+@pytest.mark.parametrize(("size", "moves"), [(4_000_000, True), (5_000_000, False)])
+def test_a_value_in_very_many_pieces_stays_where_it_is(size, moves):
+    """They are walked under its bucket's lock, for each of them that moves: 4096 at most."""
+    store = store_with(64 * MEGABYTE, item_size_max=8 * MEGABYTE, chunk_max=1024)
+    assert store.put("set", key(0), value(0, size)) == "STORED"
+    assert store.reassign(max(store.check()["classes"]), 0) == OK
+    store.maintain(2 * STEPS)
+    assert store.mover()["moved"] == moves
+    assert (store.mover()["given_up"] is None) == moves
+    assert (store.mover()["chunk_rescues"] > 0) == moves
+    assert store.get(key(0))[0] == value(0, size)
+    store.check()
+
+
 def test_heads_of_chained_values_move_and_their_pieces_know():
     store = store_with(64 * MEGABYTE, item_size_max=8 * MEGABYTE, chunk_max=16 * 1024)
     number = 40_000  # three pages of heads, most of them of small values
