@@ -26,16 +26,19 @@ cdef enum:
     ALLOC_TRIES = 64          # evictions for one chunk: other threads may be faster in taking what was freed
 
 
+cdef void free_chain(Store *store, uint32_t ref) noexcept nogil:
+    """Give back pieces, from this one on."""
+    cdef Piece *piece
+    while ref != 0:
+        piece = <Piece *>chunk_at(&store.slabs, ref)
+        ref = piece.next
+        slab_free(&store.slabs, piece)
+
+
 cdef void item_free(Store *store, Item *item) noexcept nogil:
     """Give back an item's chunks. Nobody can reach it any more."""
-    cdef uint32_t ref
-    cdef Piece *piece
     if item_meta(item) & ITEM_CHAINED:
-        ref = item_large(item).chain
-        while ref != 0:
-            piece = <Piece *>chunk_at(&store.slabs, ref)
-            ref = piece.next
-            slab_free(&store.slabs, piece)
+        free_chain(store, item_large(item).chain)
     slab_free(&store.slabs, item)
 
 
@@ -288,3 +291,51 @@ cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t
                 return NULL
             missing -= cursor.left
     return item
+
+
+cdef bint item_lengthen_locked(Context *context, Item *item, bint behind, ValueCursor *added,
+                               uint32_t nbytes) noexcept nogil:
+    """Put bytes behind a chained value that nobody reads, or before it; False, and nothing changed, without the memory.
+
+    Only the piece at that end is copied, into new ones together with what is added; before the value only where it all
+    fits into one, so that the pieces in between stay full. The caller holds the bucket's lock, and changes the item's
+    length.
+    """
+    cdef Store *store = context.store
+    cdef uint32_t *link = &item_large(item).chain
+    cdef uint32_t end, behind_end
+    cdef Piece *last = NULL
+    cdef Piece *piece = <Piece *>chunk_at(&store.slabs, link[0])
+    cdef ValueCursor kept, target
+    cdef size_t missing
+    if nbytes == 0:
+        return True
+    while behind and piece.next != 0:
+        last = piece
+        link = &piece.next
+        piece = <Piece *>chunk_at(&store.slabs, link[0])
+    end = link[0]
+    behind_end = piece.next
+    kept = ValueCursor(<char *>piece + PIECE_HEADER, piece.size, 0)
+    if not behind and <size_t>piece.size + nbytes > store.slabs.chunk_max - PIECE_HEADER:
+        behind_end = end
+        kept.left = 0
+    missing = kept.left + nbytes
+    while missing > 0:
+        if not store_extend(context, item, &last, missing, &target):
+            if link[0] != end:
+                free_chain(store, link[0])
+                link[0] = end
+            return False
+        missing -= target.left
+    piece = <Piece *>chunk_at(&store.slabs, link[0])
+    target = ValueCursor(<char *>piece + PIECE_HEADER, piece.size, piece.next)
+    if not behind:
+        cursor_copy(store, &target, added, nbytes)
+    cursor_copy(store, &target, &kept, kept.left)
+    if behind:
+        cursor_copy(store, &target, added, nbytes)
+    last.next = behind_end
+    if behind_end != end:
+        slab_free(&store.slabs, chunk_at(&store.slabs, end))
+    return True

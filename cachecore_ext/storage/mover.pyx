@@ -83,8 +83,8 @@ cdef void busy(Mover *mover, BusyStatus why) noexcept nogil:
 
 
 cdef void *room_for(Mover *mover, Context *context, uint32_t cls, uint32_t lists, bint *later) noexcept nogil:
-    """Another chunk of the class, for which an item of ``lists`` may give way; NULL when there is none. ``later``: there
-    may be one in the next walk, for what gave way lay in the page that is to be emptied, too."""
+    """Another chunk of the class, for which an item of ``lists`` may give way; NULL when there is none. ``later``: then
+    there may be one in the next walk, for what gave way lay in the page that is to be emptied, too."""
     cdef Store *store = context.store
     cdef void *chunk = slab_alloc(&store.slabs, cls)
     cdef int i
