@@ -31,7 +31,6 @@ from bench.workload import Workload
 SERVERS = ("cachecore", "memcached", "null")
 SHARES = (10, 50, 80)  # percent of the peak rate
 CONNECTIONS = 50
-WARM_UP = 0.2  # seconds of the same, before each run
 STALL_MS = 10.0  # what no server should be the cause of
 MS = 1_000_000  # ns
 PRELOAD_IN_FLIGHT = 64
@@ -139,6 +138,7 @@ class Plan:
     servers: tuple[str, ...]
     rounds: int
     seconds: float  # of each run
+    warm_up: float  # seconds of the same, before each run
     server_cpus: frozenset[int]
     load_cpus: frozenset[int]
 
@@ -148,8 +148,8 @@ def make_plan(short: bool, servers: tuple[str, ...] = SERVERS) -> Plan:
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         raise BenchError("server and load generator need a core each")
-    rounds, seconds = (1, 0.15) if short else (3, 4.0)
-    return Plan(servers, rounds, seconds, frozenset(cpus[:1]), frozenset(cpus[-1:]))
+    rounds, seconds, warm_up = (1, 0.12, 0.04) if short else (3, 4.0, 0.2)
+    return Plan(servers, rounds, seconds, warm_up, frozenset(cpus[:1]), frozenset(cpus[-1:]))
 
 
 # ---- a scene ----
@@ -231,12 +231,12 @@ class Stage:
             fill(self.server, self.scene, self.scene.preload)
 
     def peak(self) -> float:
-        """Requests a second with every connection asking as soon as it was answered; the median of three runs."""
-        rates = []
+        """Requests a second with every connection asking as soon as it was answered; the median of some runs."""
+        plan, rates = self.plan, []
         with open_loop(self.server, self.scene, seed=7) as load:
-            load.run(seconds=min(WARM_UP, self.plan.seconds))
-            for _ in range(3):
-                counts = load.run(seconds=min(1.0, self.plan.seconds))
+            load.run(seconds=plan.warm_up)
+            for _ in range(plan.rounds):
+                counts = load.run(seconds=min(1.0, plan.seconds))
                 rates.append(counts["requests"] / counts["elapsed"])
         return median(rates)
 
@@ -250,7 +250,7 @@ class Stage:
             fill(server, scene, scene.passing, first=PASSING_KEYS, exptime=scene.passing_seconds)
         seed = 1000 * number + share
         with open_loop(server, scene, flip=self.runs % 2 == 0, set_keys=self.set_keys, seed=seed) as load:
-            load.run(seconds=min(WARM_UP, plan.seconds), rate=rate, seed=seed + 1)
+            load.run(seconds=plan.warm_up, rate=rate, seed=seed + 1)
             before, waited = statistics(server, scene.evidence), waited_ns(server.pid)
             with Witness(plan.server_cpus) as witness:
                 counts = load.run(seconds=plan.seconds, rate=rate, seed=seed)
@@ -302,22 +302,22 @@ def run_scene(scene: Scene, plan: Plan, say: Say) -> Result:
     with contextlib.ExitStack() as stack:
         stages: dict[str, Stage] = {}
         for name in plan.servers:
-            with start(name, scene, plan) as server:
-                versions[name], commands[name] = server.version(), server.command
-                stage = Stage(server, scene, plan)
-                if scene.fresh or not server.kind.stores:
-                    peaks[name] = stage.peak()
-            stages[name] = Stage(stack.enter_context(start(name, scene, plan)), scene, plan)
+            if scene.fresh and KINDS[name].stores:  # the peak's keys are not to be there
+                with start(name, scene, plan) as server:
+                    peaks[name] = Stage(server, scene, plan).peak()
+            server = stack.enter_context(start(name, scene, plan))
+            versions[name], commands[name] = server.version(), server.command
+            stages[name] = Stage(server, scene, plan)
             stages[name].prepare()
-            if name not in peaks:
+            if name not in peaks and (server.kind.stores or not peaks):
                 peaks[name] = stages[name].peak()
-            say(f"{scene.name}: {name}: peak {peaks[name]:,.0f} requests/s")
-        reference = peaks.get("cachecore", min(peaks.values()))
+            if name in peaks:
+                say(f"{scene.name}: {name}: peak {peaks[name]:,.0f} requests/s")
+        reference = peaks.get("cachecore", next(iter(peaks.values())))
         for number in range(plan.rounds):
             for share in SHARES:
                 for name in plan.servers if number % 2 == 0 else reversed(plan.servers):
-                    peak = peaks[name] if KINDS[name].stores else reference
-                    samples.append(stages[name].run(share, peak * share / 100, number))
+                    samples.append(stages[name].run(share, peaks.get(name, reference) * share / 100, number))
                     say(line_of(samples[-1]))
     return {
         **asdict(scene),
@@ -452,16 +452,15 @@ def markdown(result: Result) -> str:
 
 def scene_notes(scene: Result) -> Iterator[str]:
     """What a reader of a scene's table has to know."""
-    for server in scene["peaks"]:
+    for server, peak in scene["peaks"].items():
         rows = [row for row in scene["rows"] if row["server"] == server]
         seen = [f"{name} +{sum(row['evidence'][name] for row in rows):,}" for name in rows[0]["evidence"]]
-        if seen:
-            yield f"{server}, all runs: {', '.join(seen)}."
+        yield f"- {server}: peak {peak:,.0f} requests/s{'; in all runs ' if seen else ''}{', '.join(seen)}"
         if refused := sum(row["refused"] for row in rows):
-            yield f"**{server} refused {refused} sets.**"
+            yield f"- **{server} refused {refused} sets.**"
     if not all(sample["real_time_witness"] for sample in scene["samples"]):
         yield (
-            "**The witness had no real-time priority: a server that kept its core busy is taken for a machine that "
+            "- **The witness had no real-time priority: a server that kept its core busy is taken for a machine that "
             "stood still. Run this as root.**"
         )
 
