@@ -70,7 +70,6 @@ cdef enum:
     ITEM_TOKEN = 1 << 27      # somebody was told to recache it (meta protocol's W)
     ITEM_EXPLICIT = 1 << 28   # its cas was chosen by a client, so it says nothing about when it was stored
     ITEM_REWRITTEN = 1 << 29  # stored again in its old place: as good as new to the LRU, which clears this
-    ITEM_MARKS = 0x7F << 23   # those from ITEM_BINARY on, which a new item has not
     SEGMENT_SHIFT = 30        # the LRU segment that it is in
     SEGMENT_MASK = 0xC0000000
 

@@ -17,11 +17,11 @@ from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
 from cachecore_ext.storage.allocation cimport cursor_copy, hash_of_item, item_alloc, item_begin, item_lengthen_locked
 from cachecore_ext.storage.flush cimport flush_at, flush_now, item_flushed
 from cachecore_ext.storage.item cimport (
-    FLAGS_SIZE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FLAGS, ITEM_HEADER, ITEM_LARGE, ITEM_MARKS,
-    ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, LARGE_HEADER, LARGE_MIN, LENGTH_MASK, PIECE_HEADER, Item, ItemLarge, Piece,
-    item_accessed, item_cas, item_change_meta, item_expired, item_exptime, item_flags, item_is_held, item_key,
-    item_large, item_mark, item_meta, item_nbytes, item_nkey, item_set_cas, item_set_exptime, item_set_flags,
-    item_set_time, item_time, item_unmark, item_value, meta_key_offset,
+    FLAGS_SIZE, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_HEADER,
+    ITEM_LARGE, ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, LARGE_HEADER, LARGE_MIN, LENGTH_MASK, PIECE_HEADER, Item,
+    ItemLarge, Piece, item_accessed, item_cas, item_change_meta, item_expired, item_exptime, item_flags, item_is_held,
+    item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey, item_set_cas, item_set_exptime,
+    item_set_flags, item_set_time, item_time, item_unmark, item_value, meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport (
     TEMP, item_segment, lru_has_temporary, lru_init, lru_is_temporary, lru_link, lru_rewrite, lru_unlink,
@@ -41,6 +41,8 @@ cdef enum:
     FIRST_CAS = 1             # so that the first item's is 2, as memcached's
     TABLE_SLACK = 125         # percent of LOAD's bytes an item that a table can come to: overflow buckets, early growth
     GROW_STEPS = 2            # buckets divided by one insertion: the table catches up with any rate of insertions
+    # What a new item has not.
+    MARKS = ITEM_BINARY | ITEM_FETCHED | ITEM_ACTIVE | ITEM_STALE | ITEM_TOKEN | ITEM_EXPLICIT | ITEM_REWRITTEN
     # memcached's count of an item's size, by which -I is meant: header, cas, NUL, flags, line end.
     COUNTED_HEADER = 48
     COUNTED_CAS = 8
@@ -329,7 +331,7 @@ cdef StoreStatus lengthen_locked(Context *context, Put *put, Item *item, ValueCu
         return NOT_STORED
     lru_unlink(&store.lru, item)  # it is counted there by its length
     item_large(item).nbytes += nbytes
-    item_unmark(item, ITEM_MARKS)
+    item_unmark(item, MARKS)
     dress_as_before_locked(context, put, item, item)
     lru_link(&store.lru, item)
     count(context.counters, TOTAL_ITEMS)
