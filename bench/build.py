@@ -9,9 +9,9 @@ from pathlib import Path
 from bench.errors import BenchError
 
 HERE = Path(__file__).parent
-SOURCES = [HERE / f"{name}.pyx" for name in ("loadgen", "nullserver", "traces", "policies", "replay")]
+SOURCES = sorted(HERE.glob("*.pyx"))
 #: A change of any of these makes every module outdated.
-SHARED = [*sorted(HERE.glob("*.pxd")), Path(__file__)]
+SHARED = [*HERE.glob("*.pxd"), Path(__file__)]
 
 DIRECTIVES = {
     "language_level": 3,

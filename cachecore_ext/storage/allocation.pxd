@@ -63,6 +63,8 @@ cdef enum Evicted:
 cdef Item *item_begin(Context *context, const char *key, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil
 cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil
 cdef bint store_extend(Context *context, Item *item, Piece **last, size_t missing, ValueCursor *cursor) noexcept nogil
+cdef bint item_lengthen_locked(Context *context, Item *item, bint behind, ValueCursor *added,
+                               uint32_t nbytes) noexcept nogil
 cdef void store_release(Store *store, Item *item) noexcept nogil
 cdef void store_hold_locked(Item *item) noexcept nogil
 

@@ -18,7 +18,7 @@ from cachecore_ext.storage.item cimport (
 from cachecore_ext.storage.lru cimport (
     SEGMENTS, LruClass, Segment, lru_before_locked, lru_defer_locked, lru_id, lru_unlink_locked, lru_victim_locked,
 )
-from cachecore_ext.storage.slabs cimport chunk_at, chunk_ref, slab_alloc, slab_class_for, slab_free
+from cachecore_ext.storage.slabs cimport chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free
 from cachecore_ext.storage.table cimport table_remove_locked, table_try_lock, table_unlock
 
 cdef enum:
@@ -26,16 +26,19 @@ cdef enum:
     ALLOC_TRIES = 64          # evictions for one chunk: other threads may be faster in taking what was freed
 
 
+cdef void free_chain(Store *store, uint32_t ref) noexcept nogil:
+    """Give back pieces, from this one on."""
+    cdef Piece *piece
+    while ref != 0:
+        piece = <Piece *>chunk_at(&store.slabs, ref)
+        ref = piece.next
+        slab_free(&store.slabs, piece)
+
+
 cdef void item_free(Store *store, Item *item) noexcept nogil:
     """Give back an item's chunks. Nobody can reach it any more."""
-    cdef uint32_t ref
-    cdef Piece *piece
     if item_meta(item) & ITEM_CHAINED:
-        ref = item_large(item).chain
-        while ref != 0:
-            piece = <Piece *>chunk_at(&store.slabs, ref)
-            ref = piece.next
-            slab_free(&store.slabs, piece)
+        free_chain(store, item_large(item).chain)
     slab_free(&store.slabs, item)
 
 
@@ -148,8 +151,8 @@ cdef Item *take_dead_locked(Context *context, LruClass *lists) noexcept nogil:
     return NULL
 
 
-cdef Evicted store_evict(Context *context, uint32_t cls) noexcept nogil:
-    """Make the least useful item of the class give way."""
+cdef Evicted evict(Context *context, uint32_t cls, Item **victim) noexcept nogil:
+    """Unlink the least useful item of the class; with EVICTED it is the caller's to give back, otherwise NULL."""
     cdef Store *store = context.store
     cdef LruClass *lists = &store.lru.classes[cls]
     cdef Item *item
@@ -159,10 +162,33 @@ cdef Evicted store_evict(Context *context, uint32_t cls) noexcept nogil:
     lists.direct_reclaims += item != NULL
     empty = item == NULL and lru_victim_locked(&store.lru, lists) == NULL
     lock_release(&lists.lock)
+    victim[0] = item
     if item != NULL:
-        store_release(store, item)
         return EVICTED
     return NOTHING_THERE if empty or not store.evictions else ALL_IN_USE
+
+
+cdef Evicted store_evict(Context *context, uint32_t cls) noexcept nogil:
+    """Make the least useful item of the class give way."""
+    cdef Item *item = NULL
+    cdef Evicted evicted = evict(context, cls, &item)
+    if item != NULL:
+        store_release(context.store, item)
+    return evicted
+
+
+cdef void *inherit(Store *store, Item *item, uint32_t cls) noexcept nogil:
+    """The chunk of an evicted item, if it is one of the class; NULL when its chunks, freed, are of other classes.
+
+    It goes to the next item directly, also if its page leaves the class and would give out no chunk: neighbours at the
+    tail often are in one page, all of whose items would be evicted for one chunk elsewhere. The mover sees to what is
+    in that page now as it would have to what was.
+    """
+    if item_meta(item) & ITEM_CHAINED or chunk_class(&store.slabs, item) != cls:
+        store_release(store, item)
+        return NULL
+    store_u32(&item.meta, 0)
+    return item
 
 
 cdef void want_page(Store *store, uint32_t cls) noexcept nogil:
@@ -178,20 +204,22 @@ cdef void *chunk_or_evict(Context *context, uint32_t cls) noexcept nogil:
     cdef Store *store = context.store
     cdef LruClass *lists = &store.lru.classes[cls]
     cdef void *chunk = slab_alloc(&store.slabs, cls)
+    cdef Item *item = NULL
     cdef Evicted evicted
     cdef uint32_t i, in_vain = 0
     if likely(chunk != NULL):
         return chunk
     if load_u32(&store.always_wanting):
         want_page(store, cls)
-    # What is evicted may lie in a page that leaves the class, which gives out no chunk; and who are neighbours at the
-    # tail often are in a page. There is one such page at a time.
+    # A chained value's pieces may all lie in a page that leaves the class. There is one such page at a time.
     for i in range(ALLOC_TRIES + store.slabs.classes[cls].per_page):
-        evicted = store_evict(context, cls)
+        evicted = evict(context, cls, &item)
         in_vain += evicted == ALL_IN_USE
         if evicted == NOTHING_THERE or in_vain == ALLOC_TRIES:
             break
-        chunk = slab_alloc(&store.slabs, cls)
+        chunk = inherit(store, item, cls) if item != NULL else NULL
+        if chunk == NULL:
+            chunk = slab_alloc(&store.slabs, cls)
         if likely(chunk != NULL):
             return chunk
     want_page(store, cls)
@@ -263,3 +291,51 @@ cdef Item *item_alloc(Context *context, const char *key, uint32_t nkey, uint32_t
                 return NULL
             missing -= cursor.left
     return item
+
+
+cdef bint item_lengthen_locked(Context *context, Item *item, bint behind, ValueCursor *added,
+                               uint32_t nbytes) noexcept nogil:
+    """Put bytes behind a chained value that nobody reads, or before it; False, and nothing changed, without the memory.
+
+    Only the piece at that end is copied, into new ones together with what is added; before the value only where it all
+    fits into one, so that the pieces in between stay full. The caller holds the bucket's lock, and changes the item's
+    length.
+    """
+    cdef Store *store = context.store
+    cdef uint32_t *link = &item_large(item).chain
+    cdef uint32_t end, behind_end
+    cdef Piece *last = NULL
+    cdef Piece *piece = <Piece *>chunk_at(&store.slabs, link[0])
+    cdef ValueCursor kept, target
+    cdef size_t missing
+    if nbytes == 0:
+        return True
+    while behind and piece.next != 0:
+        last = piece
+        link = &piece.next
+        piece = <Piece *>chunk_at(&store.slabs, link[0])
+    end = link[0]
+    behind_end = piece.next
+    kept = ValueCursor(<char *>piece + PIECE_HEADER, piece.size, 0)
+    if not behind and <size_t>piece.size + nbytes > store.slabs.chunk_max - PIECE_HEADER:
+        behind_end = end
+        kept.left = 0
+    missing = kept.left + nbytes
+    while missing > 0:
+        if not store_extend(context, item, &last, missing, &target):
+            if link[0] != end:
+                free_chain(store, link[0])
+                link[0] = end
+            return False
+        missing -= target.left
+    piece = <Piece *>chunk_at(&store.slabs, link[0])
+    target = ValueCursor(<char *>piece + PIECE_HEADER, piece.size, piece.next)
+    if not behind:
+        cursor_copy(store, &target, added, nbytes)
+    cursor_copy(store, &target, &kept, kept.left)
+    if behind:
+        cursor_copy(store, &target, added, nbytes)
+    last.next = behind_end
+    if behind_end != end:
+        slab_free(&store.slabs, chunk_at(&store.slabs, end))
+    return True

@@ -19,9 +19,10 @@ of a full cache would evict most of them.
 Who protects what. Between its allocation and its linking an item belongs to the thread that asked for it. Once
 linked: the bucket's lock guards the value, cas, flags and exptime; the lock of its LRU class guards next, prev and
 the segment; meta changes by atomic operations, as the eviction looks at its marks under the class's lock alone; key,
-key length, ITEM_LARGE and ITEM_CHAINED never change; a small item's length changes with both locks held. Who walks a
-page (the crawler, the mover) looks at chunks that anybody may be writing: meta and prev are read and written
-atomically, and what they promise holds once the class's lock is held. refs counts who may still read the value: the
+key length, ITEM_LARGE and ITEM_CHAINED never change; a small item's length changes with both locks held, a chained
+one's with the bucket's, while it is in no list and nobody reads the value. Who walks a page (the crawler, the mover)
+looks at chunks that anybody may be writing: meta and prev are read and written atomically, and what they promise holds
+once the class's lock is held. refs counts who may still read the value: the
 table, and every reply under way. A small item has no count: its value is copied under the bucket's lock.
 """
 from libc.stdint cimport uint32_t, uint64_t

@@ -3,9 +3,9 @@
 The page gives out no chunk any more (slab_page_leave). Then it is walked, chunk by chunk, as long as it takes: an item
 that lives is copied to another chunk of its class, for which the class's least useful items give way if there is no
 free one; an item that has ended is removed; what is in use at the moment, by a reply or an upload, is left for the next
-time round. Items keep their place in the LRU, their cas and all else; a client notices nothing. If the page does not
-become empty, because somebody holds on to a chunk of it, the move is given up; without evictions also when a walk has
-found no chunk to copy an item to.
+time round, as is a value in very many pieces. Items keep their place in the LRU, their cas and all else; a client
+notices nothing. If the page does not become empty, because somebody holds on to a chunk of it, the move is given up;
+without evictions also when a walk has found no chunk to copy an item to.
 
 One move at a time, done by the maintenance in bounded steps; others may ask for one (mover_request).
 """

@@ -11,7 +11,7 @@ from cachecore_ext.storage.allocation cimport (
 )
 from cachecore_ext.storage.item cimport (
     CHAIN_META, ITEM_CHAINED, ITEM_UNLINKED, PIECE_HEADER, Item, Piece, item_is_held, item_large, item_meta,
-    item_nkey, item_size, meta_key_offset,
+    item_nbytes, item_nkey, item_size, meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport LruClass, lru_id, lru_replace_locked
 from cachecore_ext.storage.slabs cimport (
@@ -28,6 +28,7 @@ cdef enum:
     ROUND_US = 1000             # between two walks over the same page
     ROUNDS_MAX = 1000           # after which the move is given up
     EVICTIONS_FOR_ONE = 8       # tries to make room for one item
+    PIECES_MAX = 4096           # a value in more is not moved: its pieces are walked under its bucket's lock
     CLASS_ANY = -1
 
 
@@ -81,15 +82,18 @@ cdef void busy(Mover *mover, BusyStatus why) noexcept nogil:
     store_u32(&mover.last_busy, <uint32_t>why)
 
 
-cdef void *room_for(Mover *mover, Context *context, uint32_t cls, uint32_t lists) noexcept nogil:
-    """Another chunk of the class, for which an item of ``lists`` may give way; NULL when there is none."""
+cdef void *room_for(Mover *mover, Context *context, uint32_t cls, uint32_t lists, bint *later) noexcept nogil:
+    """Another chunk of the class, for which an item of ``lists`` may give way; NULL when there is none. ``later``: then
+    there may be one in the next walk, for what gave way lay in the page that is to be emptied, too."""
     cdef Store *store = context.store
     cdef void *chunk = slab_alloc(&store.slabs, cls)
     cdef int i
+    later[0] = False
     for i in range(EVICTIONS_FOR_ONE):
         if chunk != NULL or store_evict(context, lists) != EVICTED:
             break
         add_u64(&mover.evictions, 1)
+        later[0] = True
         chunk = slab_alloc(&store.slabs, cls)
     return chunk
 
@@ -120,15 +124,22 @@ cdef size_t replace_locked(Context *context, LruClass *lists, uint64_t h, Item *
     return size
 
 
+cdef bint has_too_many_pieces(const Store *store, const Item *item) noexcept nogil:
+    return (
+        item_meta(item) & ITEM_CHAINED != 0
+        and item_nbytes(item) / (store.slabs.chunk_max - PIECE_HEADER) >= <uint32_t>PIECES_MAX
+    )
+
+
 cdef bint lock_item(Store *store, LruClass *lists, const Item *item, uint64_t *h) noexcept nogil:
-    """Lock the bucket of a chunk that looks like an item, if it is one that can be found and nobody reads."""
+    """Lock the bucket of a chunk that looks like an item, if it is one that can be found, nobody reads and may move."""
     cdef bint locked
     lock_acquire(&lists.lock)
     locked = store_try_lock_linked(store, lists, item, h)
     lock_release(&lists.lock)
     if not locked:
         return False
-    if item_is_held(item):
+    if item_is_held(item) or has_too_many_pieces(store, item):
         store_unlock(store, h[0])
         return False
     return True
@@ -170,15 +181,16 @@ cdef size_t rescue_item(Mover *mover, Context *context, Item *item) noexcept nog
     cdef Item *copy
     cdef uint64_t h = 0
     cdef size_t copied = 0
+    cdef bint later = False
     if take(mover, context, lists, item, True):
         return 0
     if is_busy(item):
         busy(mover, BUSY_IN_USE)
         return 0
     # Before any lock is taken. It may be this very item that gives way; then the bucket cannot be locked below.
-    copy = NULL if mover.starved else <Item *>room_for(mover, context, cls, cls)
+    copy = NULL if mover.starved else <Item *>room_for(mover, context, cls, cls, &later)
     if copy == NULL:
-        return give_way(mover, context, lists, item)
+        return 0 if later else give_way(mover, context, lists, item)
     if lock_item(store, lists, item, &h):
         copied = replace_locked(context, lists, h, item, copy)
         store_unlock(store, h)
@@ -209,12 +221,13 @@ cdef size_t rescue_piece(Mover *mover, Context *context, Piece *piece) noexcept 
     cdef uint32_t *link = NULL
     cdef uint64_t h = 0
     cdef size_t copied = 0
+    cdef bint later = False
     if is_busy(owner):
         busy(mover, BUSY_UPLOADING)
         return 0
-    copy = NULL if mover.starved else <Piece *>room_for(mover, context, chunk_class(&store.slabs, piece), id)
+    copy = NULL if mover.starved else <Piece *>room_for(mover, context, chunk_class(&store.slabs, piece), id, &later)
     if copy == NULL:
-        return give_way(mover, context, lists, owner)
+        return 0 if later else give_way(mover, context, lists, owner)
     # The owner is found by the piece's word alone, and may have been freed since. But a chunk it is: pages change their
     # class in this thread only. Whether an item that can be found, and this piece's, is seen under the locks.
     if load_acquire_u32(&owner.meta) & ITEM_CHAINED and lock_item(store, lists, owner, &h):

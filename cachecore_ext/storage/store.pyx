@@ -14,14 +14,14 @@ from cachecore_ext.base.eventlog cimport LOOKUP_EXPIRED, LOOKUP_FLUSHED
 from cachecore_ext.base.hashing cimport HashKey
 from cachecore_ext.base.linux cimport getrandom
 from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
-from cachecore_ext.storage.allocation cimport cursor_copy, hash_of_item, item_alloc, item_begin
+from cachecore_ext.storage.allocation cimport cursor_copy, hash_of_item, item_alloc, item_begin, item_lengthen_locked
 from cachecore_ext.storage.flush cimport flush_at, flush_now, item_flushed
 from cachecore_ext.storage.item cimport (
-    FLAGS_SIZE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FLAGS, ITEM_HEADER, ITEM_LARGE, ITEM_REWRITTEN,
-    ITEM_STALE, ITEM_TOKEN, LARGE_HEADER, LARGE_MIN, LENGTH_MASK, PIECE_HEADER, Item, ItemLarge, Piece, item_accessed,
-    item_cas, item_change_meta, item_expired, item_exptime, item_flags, item_is_held, item_key, item_mark, item_meta,
-    item_nbytes, item_nkey, item_set_cas, item_set_exptime, item_set_flags, item_set_time, item_time, item_unmark,
-    item_value, meta_key_offset,
+    FLAGS_SIZE, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_HEADER,
+    ITEM_LARGE, ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, LARGE_HEADER, LARGE_MIN, LENGTH_MASK, PIECE_HEADER, Item,
+    ItemLarge, Piece, item_accessed, item_cas, item_change_meta, item_expired, item_exptime, item_flags, item_is_held,
+    item_key, item_large, item_mark, item_meta, item_nbytes, item_nkey, item_set_cas, item_set_exptime,
+    item_set_flags, item_set_time, item_time, item_unmark, item_value, meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport (
     TEMP, item_segment, lru_has_temporary, lru_init, lru_is_temporary, lru_link, lru_rewrite, lru_unlink,
@@ -41,6 +41,8 @@ cdef enum:
     FIRST_CAS = 1             # so that the first item's is 2, as memcached's
     TABLE_SLACK = 125         # percent of LOAD's bytes an item that a table can come to: overflow buckets, early growth
     GROW_STEPS = 2            # buckets divided by one insertion: the table catches up with any rate of insertions
+    # What a new item has not.
+    MARKS = ITEM_BINARY | ITEM_FETCHED | ITEM_ACTIVE | ITEM_STALE | ITEM_TOKEN | ITEM_EXPLICIT | ITEM_REWRITTEN
     # memcached's count of an item's size, by which -I is meant: header, cas, NUL, flags, line end.
     COUNTED_HEADER = 48
     COUNTED_CAS = 8
@@ -313,15 +315,40 @@ cdef inline void refill_locked(Context *context, Put *put, Item *item, const cha
     count(context.counters, TOTAL_ITEMS)
 
 
+cdef void dress_as_before_locked(Context *context, Put *put, Item *item, const Item *old) noexcept nogil:
+    """dress_locked, with the old item's flags and exptime."""
+    put.flags = item_flags(old)
+    put.exptime = item_exptime(old)
+    put.binary = False  # as in memcached, a value that was put together forgets how its key was given
+    dress_locked(context, put, item, old, False)
+
+
+cdef StoreStatus lengthen_locked(Context *context, Put *put, Item *item, ValueCursor *added,
+                                 uint32_t nbytes) noexcept nogil:
+    """Append or prepend to a chained value that nobody reads: in its place, however long it is, but as good as new."""
+    cdef Store *store = context.store
+    if not item_lengthen_locked(context, item, put.mode == PUT_APPEND, added, nbytes):
+        return NOT_STORED
+    lru_unlink(&store.lru, item)  # it is counted there by its length
+    item_large(item).nbytes += nbytes
+    item_unmark(item, MARKS)
+    dress_as_before_locked(context, put, item, item)
+    lru_link(&store.lru, item)
+    count(context.counters, TOTAL_ITEMS)
+    return STORED
+
+
 cdef StoreStatus concat_locked(Context *context, Put *put, uint64_t h, Item *old, ValueCursor *added,
                                uint32_t nbytes) noexcept nogil:
-    """Append or prepend: a new item of both values, with the old one's flags and exptime."""
+    """Append or prepend: both values in a new item, or in the old one's pieces, with its flags and exptime."""
     cdef Store *store = context.store
     cdef uint64_t total = <uint64_t>item_nbytes(old) + nbytes
     cdef ValueCursor target, kept
     cdef Item *item
     if not store_fits(store, item_nkey(old), item_flags(old), total):
         return NOT_STORED
+    if item_meta(old) & ITEM_CHAINED and not item_is_held(old):
+        return lengthen_locked(context, put, old, added, nbytes)
     item = item_alloc(context, item_key(old), item_nkey(old), item_flags(old), <uint32_t>total)
     if item == NULL:
         return NOT_STORED
@@ -333,10 +360,7 @@ cdef StoreStatus concat_locked(Context *context, Put *put, uint64_t h, Item *old
     else:
         cursor_copy(store, &target, added, nbytes)
         cursor_copy(store, &target, &kept, item_nbytes(old))
-    put.flags = item_flags(old)
-    put.exptime = item_exptime(old)
-    put.binary = False  # as in memcached, a value that was put together forgets how its key was given
-    dress_locked(context, put, item, old, False)
+    dress_as_before_locked(context, put, item, old)
     return link_locked(context, h, item, old)
 
 

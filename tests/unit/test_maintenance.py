@@ -172,7 +172,7 @@ def test_in_a_full_class_the_least_useful_give_way():
 
 
 def test_a_set_finds_memory_while_the_page_of_the_oldest_items_leaves():
-    """What is evicted then lies in that page, and is no chunk for the set, for thousands of items in a row."""
+    """What is evicted then lies in that page, for thousands of items in a row. Each set takes over one item's chunk."""
     store = store_with(4 * MEGABYTE)
     i = 0
     while sum_of(store, "evicted") == 0:
@@ -184,7 +184,13 @@ def test_a_set_finds_memory_while_the_page_of_the_oldest_items_leaves():
     assert store.reassign(class_of(store, key(i - 1)), 0) == OK
     store.maintain()
     assert store.mover()["moving"]
+    before = sum_of(store, "evicted")
     assert all(store.put("set", key(i + j), value(j, 32)) == "STORED" for j in range(100))
+    assert sum_of(store, "evicted") == before + 100
+    store.check()
+    store.maintain(STEPS)
+    assert store.mover()["moved"] == 1
+    assert all(store.get(key(i + j))[0] == value(j, 32) for j in range(100))
     store.check()
 
 
@@ -246,6 +252,20 @@ def test_pieces_of_chained_values_move():
     assert store.mover()["chunk_rescues"] >= 3
     store.check()
     assert all(store.get(key(i))[0] == value(i, 1_500_000) for i in range(6))
+
+
+@pytest.mark.parametrize(("size", "moves"), [(4_000_000, True), (5_000_000, False)])
+def test_a_value_in_very_many_pieces_stays_where_it_is(size, moves):
+    """They are walked under its bucket's lock, for each of them that moves: 4096 at most."""
+    store = store_with(64 * MEGABYTE, item_size_max=8 * MEGABYTE, chunk_max=1024)
+    assert store.put("set", key(0), value(0, size)) == "STORED"
+    assert store.reassign(max(store.check()["classes"]), 0) == OK
+    store.maintain(2 * STEPS)
+    assert store.mover()["moved"] == moves
+    assert (store.mover()["given_up"] is None) == moves
+    assert (store.mover()["chunk_rescues"] > 0) == moves
+    assert store.get(key(0))[0] == value(0, size)
+    store.check()
 
 
 def test_heads_of_chained_values_move_and_their_pieces_know():

@@ -281,6 +281,50 @@ def test_append_and_prepend(mode, old, added, reserve):
     assert store.check()["items"] == 1
 
 
+@pytest.mark.parametrize("mode", ["append", "prepend"])
+def test_a_long_value_is_lengthened_in_its_place(mode):
+    """Memory for a second one there is not; nor does it come to lie in more pieces than it needs, but for one."""
+    store = Store(item_size_max=8 * MEGABYTE, memory_limit=8 * MEGABYTE, chunk_max=4096)
+    expected = pattern(5 * MEGABYTE)
+    store.put("set", b"k", expected, flags=3, exptime=100)
+    end = store.look(b"k")["exptime"]
+    parts = [pattern(i % 13, i) for i in range(3000)]
+    assert all(store.put(mode, b"k", part) == "STORED" for part in parts)
+    expected = expected + b"".join(parts) if mode == "append" else b"".join(reversed(parts)) + expected
+    assert store.get(b"k")[:2] == (expected, 3)
+    assert store.look(b"k")["exptime"] == end
+    checked = store.check()
+    largest = max(checked["classes"])
+    assert checked["classes"][largest]["used"] <= len(expected) // 4000 + 2
+    store.delete(b"k")
+    store.check()
+
+
+@pytest.mark.parametrize("mode", ["append", "prepend"])
+def test_a_long_value_stays_as_it_is_when_there_is_no_memory_to_lengthen_it(mode):
+    store = Store(item_size_max=8 * MEGABYTE, memory_limit=4 * MEGABYTE, chunk_max=4096, evictions=False)
+    expected = pattern(2 * MEGABYTE)
+    assert store.put("set", b"k", expected, flags=3) == "STORED"
+    before = store.look(b"k")
+    assert store.put(mode, b"k", pattern(3 * MEGABYTE), flags=7) == "NOT_STORED"
+    assert store.get(b"k")[:2] == (expected, 3)
+    assert store.look(b"k")["address"] == before["address"]
+    store.check()
+    assert store.put(mode, b"k", b"1") == "STORED"
+
+
+@pytest.mark.parametrize("mode", ["append", "prepend"])
+def test_a_long_value_that_a_reply_reads_is_copied(mode):
+    store = Store(item_size_max=4 * MEGABYTE)
+    store.put("set", b"k", pattern(2 * MEGABYTE))
+    handle = store.hold(b"k")
+    assert store.put(mode, b"k", b"more") == "STORED"
+    assert store.held_value(handle) == pattern(2 * MEGABYTE)
+    store.release(handle)
+    assert len(value_of(store, b"k")) == 2 * MEGABYTE + 4
+    store.check()
+
+
 def test_append_beyond_the_largest_item_is_not_stored():
     store = Store(item_size_max=10_000)
     store.put("set", b"k", bytes(6000))
