@@ -1,16 +1,17 @@
 """A connection's turn: receive, parse, run, send."""
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memmove
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset
 
 from cachecore_ext.base.atomics cimport add_u64, load_acquire_u8, load_u8, load_u32, load_u64, store_u8, store_u32
+from cachecore_ext.base.compiler cimport static_same
 from cachecore_ext.base.counters cimport (
     BYTES_READ, CONN_YIELDS, MALLOC_FAILS, READ_BUF_OOM, RESPONSE_OBJ_OOM, STORE_NO_MEMORY, count, count_many,
 )
 from cachecore_ext.base.eventlog cimport CLOSE_ERROR, CLOSE_NORMAL
 from cachecore_ext.base.linux cimport (
-    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number, iovec, readv,
-    receive_bytes, shutdown,
+    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number, iovec,
+    passing_size, readv, receive_bytes, shutdown,
 )
 from cachecore_ext.network.transmit cimport (
     SENT_ALL, SENT_ERROR, SENT_PART, Sent, output_drop, output_send, pending_free, pending_of, pending_send,
@@ -51,14 +52,15 @@ cdef struct Input:
 
 # ---- coming and going
 
-cdef Connection *conn_new(int fd, uint32_t worker, bint stranger) noexcept nogil:
-    """NULL without the memory. ``stranger``: it has to authenticate."""
-    cdef Connection *conn = <Connection *>calloc(1, sizeof(Connection))
-    if conn != NULL:
-        conn.fd = fd
-        conn.worker = <uint16_t>worker
-        conn.events = EPOLLIN
-        conn.stranger = stranger
+cdef Connection *conn_new(Shared *shared, int fd, uint32_t worker) noexcept nogil:
+    """The connection of a descriptor that nobody has; where there are users it has to say who it is."""
+    cdef Connection *conn = &shared.conns[fd]
+    static_same(sizeof(Connection), 64)
+    memset(conn, 0, sizeof(Connection))
+    conn.fd = fd
+    conn.worker = <uint16_t>worker
+    conn.events = EPOLLIN
+    conn.stranger = shared.users != NULL
     return conn
 
 
@@ -90,27 +92,26 @@ cdef void free_pending(Connection *conn, Shared *shared, Store *store) noexcept 
 
 cdef void free_upload(Connection *conn, Shared *shared) noexcept nogil:
     """The item is somebody else's by now."""
-    discharge(shared, sizeof(Upload) + conn.upload.nline)
+    discharge(shared, passing_size(sizeof(Upload) + conn.upload.nline))
     free(conn.upload)
     conn.upload = NULL
 
 
 cdef void free_dump(Connection *conn, Shared *shared) noexcept nogil:
     if conn.dump != NULL:
-        discharge(shared, sizeof(Dump))
+        discharge(shared, passing_size(sizeof(Dump)))
         free(conn.dump)
     conn.dump = NULL
 
 
 cdef void conn_free(Connection *conn, Shared *shared, Session *session) noexcept nogil:
-    """Free what a connection owns, and itself; the socket is the caller's."""
+    """Free what a connection owns; the socket is the caller's."""
     free_stash(conn, shared)
     free_pending(conn, shared, session.context.store)
     free_dump(conn, shared)
     if conn.upload != NULL:
         store_release(session.context.store, conn.upload.item)
         free_upload(conn, shared)
-    free(conn)
 
 
 # ---- the stash
@@ -123,6 +124,7 @@ cdef bint grow_stash(Connection *conn, Scratch *scratch, size_t size) noexcept n
     cdef char *grown
     if size <= conn.stash_size:
         return True
+    size = passing_size(size)
     added = size - conn.stash_size
     if size > CARRY_MAX + READ_SIZE:
         limit /= 2
@@ -209,12 +211,12 @@ cdef bint begin_upload(Connection *conn, Scratch *scratch, Request *request) noe
     if item == NULL:
         conn.swallow = <uint32_t>request.swallow
         return True
-    upload = <Upload *>malloc(sizeof(Upload) + nline)
+    upload = <Upload *>malloc(passing_size(sizeof(Upload) + nline))
     if upload == NULL:
         count(scratch.session.context.counters, MALLOC_FAILS)
         store_release(scratch.session.context.store, item)
         return False
-    charge(scratch.shared, sizeof(Upload) + nline)
+    charge(scratch.shared, passing_size(sizeof(Upload) + nline))
     upload.item = item
     upload.last = NULL
     upload.cursor.left = 0
@@ -306,11 +308,11 @@ cdef bint unfinished(Connection *conn, Scratch *scratch, Input *input, Verdict *
 
 cdef Verdict begin_dump(Connection *conn, Scratch *scratch, const Request *request, Input *input) noexcept nogil:
     """The command may go ahead: from here on the connection has a dump, which work_through goes on with."""
-    conn.dump = <Dump *>malloc(sizeof(Dump))
+    conn.dump = <Dump *>malloc(passing_size(sizeof(Dump)))
     if conn.dump == NULL:
         count(scratch.session.context.counters, MALLOC_FAILS)
         return CLOSE
-    charge(scratch.shared, sizeof(Dump))
+    charge(scratch.shared, passing_size(sizeof(Dump)))
     dump_begin(&scratch.session, request, conn.dump)
     input.at = request.line + request.consumed
     return KEEP
@@ -515,7 +517,7 @@ cdef bint watch(Connection *conn, Scratch *scratch, uint32_t events) noexcept no
 
 
 cdef void note_activity(const Connection *conn, const Scratch *scratch) noexcept nogil:
-    """It ran a command, or its value grew. Written only when it changes: a cache line has four connections' words."""
+    """It ran a command, or its value grew. Written only when it changes: a cache line has eight connections' words."""
     cdef Descriptor *entry = &scratch.shared.by_fd[conn.fd]
     if scratch.served > 0 or conn.upload != NULL or conn.swallow > 0:
         if load_u32(&entry.active) != scratch.session.context.now:
