@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.errors import BenchError
 
 HERE = Path(__file__).parent
-SOURCES = [HERE / f"{name}.pyx" for name in ("loadgen", "nullserver", "traces", "policies", "replay")]
+SOURCES = [HERE / f"{name}.pyx" for name in ("lines", "loadgen", "nullserver", "traces", "policies", "replay")]
 #: A change of any of these makes every module outdated.
 SHARED = [*sorted(HERE.glob("*.pxd")), Path(__file__)]
 

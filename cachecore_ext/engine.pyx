@@ -23,7 +23,9 @@ from cachecore_ext.network.admin cimport (
     Ticket, TicketList, ticket_answer, ticket_free, tickets_await, tickets_free, tickets_init, tickets_put,
     tickets_signal, tickets_take,
 )
-from cachecore_ext.network.connection cimport CARRY_MAX, READ_SIZE, Connection, Descriptor, Shared, conn_free
+from cachecore_ext.network.connection cimport (
+    CARRY_MAX, READ_SIZE, Buffers, Connection, Descriptor, Shared, conn_free, other_bytes, stash_bytes,
+)
 from cachecore_ext.network.watcher cimport LINE_ROOM, Logger, logger_free, logger_init, logger_run
 from cachecore_ext.network.worker cimport Worker, worker_free, worker_init, worker_run
 from cachecore_ext.protocol.auth cimport (
@@ -257,6 +259,8 @@ cdef class Engine:
         self.shared.by_fd = <Descriptor *>calloc(self.shared.nfds, sizeof(Descriptor))
         self.shared.peers = <PeerAddress *>calloc(self.shared.nfds, sizeof(PeerAddress))
         self.shared.conns = <Connection *>mapping_reserve(self.shared.nfds * sizeof(Connection))
+        self.shared.buffers = <Buffers *>allocate(threads * sizeof(Buffers))
+        self.shared.nbuffers = threads
         self.ncounter_sets = threads + SETS_BESIDE
         self.counter_sets = <CounterSet *>allocate(self.ncounter_sets * sizeof(CounterSet))
         self.workers = <Worker **>calloc(threads, sizeof(Worker *))
@@ -264,6 +268,7 @@ cdef class Engine:
         self.logs = <EventLog *>allocate((threads + LOGS_BESIDE) * sizeof(EventLog))
         if (
             self.shared.by_fd == NULL or self.shared.peers == NULL or self.shared.conns == NULL
+            or self.shared.buffers == NULL
             or not mapping_open(self.shared.conns, self.shared.nfds * sizeof(Connection))
             or self.counter_sets == NULL or self.workers == NULL or self.hub == NULL or self.logs == NULL
         ):
@@ -311,9 +316,12 @@ cdef class Engine:
         free(self.shared.by_fd)
         free(self.shared.peers)
         mapping_free(self.shared.conns, self.shared.nfds * sizeof(Connection))
+        free(self.shared.buffers)
         self.shared.by_fd = NULL
         self.shared.peers = NULL
         self.shared.conns = NULL
+        self.shared.buffers = NULL
+        self.shared.nbuffers = 0
         for token in self.asked or ():
             ticket_free(<Ticket *><uint64_t>token)
         self.asked = {}
@@ -457,13 +465,13 @@ cdef class Engine:
         cdef Shared *shared = &self.shared
         cdef uint64_t nbuckets = load_u64(&self.store.table.nbuckets)
         connections = load_u32(&shared.connections)
-        stashes = load_u64(&shared.stash_bytes)
+        stashes = stash_bytes(shared)
         own_buffers = <uint64_t>self.nworkers * (CARRY_MAX + READ_SIZE)
         return {
             "curr_connections": connections,
             "connection_structures": connections,
             "response_obj_count": self.nworkers,
-            "response_obj_bytes": load_u64(&shared.buffer_bytes) - stashes,
+            "response_obj_bytes": other_bytes(shared),
             "read_buf_count": self.nworkers,
             "read_buf_bytes": own_buffers + stashes,
             "read_buf_bytes_free": own_buffers,

@@ -62,13 +62,19 @@ cdef struct Descriptor:
     uint8_t doing             # a Doing
     uint8_t local             # it came through a UNIX socket
 
+cdef struct Buffers:
+    # Bytes of a worker's connections; it alone writes them, on a line of its own. All atomic.
+    uint64_t stashes
+    uint64_t others           # pendings, uploads and dumps
+    uint64_t pad[6]
+
 cdef struct Shared:
-    # Of all connections of an engine.
-    uint64_t buffer_bytes     # in stashes, pendings, uploads and dumps; atomic
-    uint64_t buffer_limit     # set once
-    uint64_t stash_bytes      # in stashes; atomic
-    uint32_t connections      # clients; atomic
-    uint32_t max_connections  # set once, like the rest
+    # Of all connections of an engine. What every turn reads is set once, or moves seldom; what connections that come and
+    # go write lies apart from it.
+    Buffers *buffers          # one a worker
+    uint32_t nbuffers
+    uint64_t buffer_limit     # of all of them together; set once, like the rest
+    uint32_t max_connections
     uint32_t reqs_per_event
     bint maxconns_fast        # who comes when there are max_connections is turned away; else it has to wait
     bint binary_probe         # a first byte of 0x80 closes the connection
@@ -80,6 +86,9 @@ cdef struct Shared:
     Descriptor *by_fd
     PeerAddress *peers        # the acceptor writes one, the connection's worker reads it
     Connection *conns         # its owner's; on lines of their own: neighbours have different owners
+    uint64_t pad[8]
+    uint32_t connections      # clients; atomic
+    uint64_t pad_behind[8]
 
 cdef struct Upload:
     # A value under way into its item. Owned by the connection, as the item is.
@@ -124,6 +133,8 @@ cdef struct Scratch:
     size_t nquestion          # ... and the command line
     char question[LINE_MAX]
 
+cdef uint64_t stash_bytes(const Shared *shared) noexcept nogil
+cdef uint64_t other_bytes(const Shared *shared) noexcept nogil
 cdef Connection *conn_new(Shared *shared, int fd, uint32_t worker) noexcept nogil
 cdef void conn_free(Connection *conn, Shared *shared, Session *session) noexcept nogil
 cdef bint conn_idle(const Descriptor *entry, uint32_t now, uint32_t timeout) noexcept nogil

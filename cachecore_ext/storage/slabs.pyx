@@ -123,6 +123,7 @@ cdef bint reserve_region(Slabs *slabs, uint64_t limit) noexcept nogil:
 cdef int slabs_init(Slabs *slabs, const SlabSettings *settings) noexcept nogil:
     """Set up a region without pages. 0, or -1 when the address space cannot be had."""
     static_same(sizeof(SlabClass), 64)
+    static_same(sizeof(Slabs) % 64, 0)
     memset(slabs, 0, sizeof(Slabs))
     slabs.file = settings.file
     slabs.chunk_max = settings.chunk_max
