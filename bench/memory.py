@@ -34,8 +34,9 @@ SPARE_DESCRIPTORS = 100
 
 #: Bytes of value of the mixed data: size SMALLEST + r - 1 has the probability of rank r.
 SMALLEST, LARGEST = 20, 8192
-#: The exponents of Zipf's law: the larger, the more small values.
-EXPONENTS = (0.99, 1.5, 2.0)
+#: Zipf's exponents, the larger the more small values, and bytes of values in all; in a small server memcached's pages,
+#: which it touches as a whole, weigh more.
+MIXED = ((0.99, 80_000_000), (0.99, 400_000_000), (1.2, 400_000_000), (1.5, 80_000_000))
 SEED = 20
 
 WARM_UP = 50  # connections that come and go first
@@ -242,7 +243,7 @@ def measure(short: bool, say: Say) -> dict:
         "items": items,
         "key": KEY,
         "beyond": {str(value): measure_items(items, value, say) for value in (32, 100)},
-        "mixed": [measure_mixed(400_000_000 // scale, exponent, say) for exponent in EXPONENTS],
+        "mixed": [measure_mixed(total // scale, exponent, say) for exponent, total in MIXED],
         "connections": measure_connections(10_000 // scale, say),
     }
 
@@ -325,7 +326,7 @@ def plot(result: dict, directory: Path) -> list[Path]:
         ),
         (
             "mixed sizes: bytes a byte of key and value",
-            [f"Zipf {of['exponent']}" for of in result["mixed"]],
+            [f"Zipf {of['exponent']}, {of['content'] / 1e6:.0f} MB" for of in result["mixed"]],
             {n: [of["servers"][n]["resident"] / of["content"] for of in result["mixed"]] for n in names},
         ),
         (
