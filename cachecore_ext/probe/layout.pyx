@@ -23,7 +23,7 @@ def store_words():
         raise MemoryError
     cdef const SlabClass *slab = &store.slabs.classes[1]
     found = {
-        "read: table": span(store, &store.table, &store.table.pad),
+        "read: table": span(store, &store.table, &store.table.max_buckets),
         "read: key, flush, clock": span(store, &store.hash_key, &store.cas_block),
         "read: slabs": span(store, &store.slabs.region, &store.slabs.chunk_max),
         "read: lru": span(store, &store.lru.slabs, &store.lru.tuning + 1),

@@ -55,7 +55,6 @@ cdef struct Table:
     uint64_t stripe_mask
     Bucket *overflow
     uint64_t reserved     # what could be opened
-    uint64_t pad
     # A line that is written by who inserts and removes, and not read by who looks up.
     uint64_t max_buckets  # what is open of them; grow_lock
     uint64_t max_overflow # as many; pool_lock
