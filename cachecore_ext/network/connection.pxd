@@ -69,8 +69,8 @@ cdef struct Buffers:
     uint64_t pad[6]
 
 cdef struct Shared:
-    # Of all connections of an engine. What every turn reads is set once, or moves seldom; what connections that come and
-    # go write lies apart from it.
+    # Of all connections of an engine. What every turn reads is set once, or moves seldom; what connections that come
+    # and go write lies apart from it.
     Buffers *buffers          # one a worker
     uint32_t nbuffers
     uint64_t buffer_limit     # of all of them together; set once, like the rest
