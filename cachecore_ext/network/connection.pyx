@@ -4,7 +4,6 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from cachecore_ext.base.atomics cimport load_acquire_u8, load_u8, load_u32, load_u64, store_u8, store_u32
-from cachecore_ext.base.compiler cimport static_same
 from cachecore_ext.base.counters cimport (
     BYTES_READ, CONN_YIELDS, MALLOC_FAILS, READ_BUF_OOM, RESPONSE_OBJ_OOM, STORE_NO_MEMORY, bump, count, count_many,
 )
@@ -55,8 +54,6 @@ cdef struct Input:
 cdef Connection *conn_new(Shared *shared, int fd, uint32_t worker) noexcept nogil:
     """The connection of a descriptor that nobody has; where there are users it has to say who it is."""
     cdef Connection *conn = &shared.conns[fd]
-    static_same(sizeof(Connection), 64)
-    static_same(sizeof(Buffers), 64)
     memset(conn, 0, sizeof(Connection))
     conn.fd = fd
     conn.worker = <uint16_t>worker
