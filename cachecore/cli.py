@@ -95,6 +95,7 @@ def _serve(server: Server, inherited: list[socket.socket], tell_parent: Callable
     """Serve until a signal or a client ends it. Raises StartError."""
     settings = server.settings
     server.on_shutdown = process.end
+    process.return_freed_memory()
     server.start(inherited)
     received = signal.SIGTERM
     try:

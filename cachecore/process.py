@@ -74,6 +74,12 @@ def raise_core_limit() -> None:
         raise StartError("failed to ensure corefile creation")
 
 
+def return_freed_memory() -> None:
+    """Give back to the system what connections needed and do no longer."""
+    with contextlib.suppress(ImportError):  # the server tells why
+        import_module("cachecore_ext.engine").return_freed_memory()
+
+
 def allow_locked_memory() -> None:
     """Let ``lock_memory`` succeed also after ``drop_privileges``, if this is root."""
     with contextlib.suppress(ImportError):

@@ -5,6 +5,9 @@ from typing import Final
 
 from .figures import ConnectionInfo as ConnectionInfo
 
+def return_freed_memory() -> None:
+    """Let the C library give back what was freed, rather than keep it for the next; for the whole process."""
+
 class AdminRequest:
     """A command that the data plane leaves to Python (``stats``, ``slabs`` ...); its connection waits."""
 

@@ -10,7 +10,8 @@ from cachecore_ext.base.counters cimport CLASSES, CounterSet
 from cachecore_ext.base.eventlog cimport (
     WATCH_PREFIXES, EventHub, EventLog, PeerAddress, event_log_free, event_log_init, hub_watch, hub_watched,
 )
-from cachecore_ext.base.linux cimport close
+from cachecore_ext.base.linux cimport close, malloc_returns
+from cachecore_ext.base.mapping cimport mapping_free, mapping_open, mapping_reserve
 from cachecore_ext.figures cimport (
     cachedump, class_gauges, class_totals, connections, item_sizes, listening_sockets, maintenance_counters,
     thread_counters,
@@ -22,7 +23,9 @@ from cachecore_ext.network.admin cimport (
     Ticket, TicketList, ticket_answer, ticket_free, tickets_await, tickets_free, tickets_init, tickets_put,
     tickets_signal, tickets_take,
 )
-from cachecore_ext.network.connection cimport CARRY_MAX, READ_SIZE, Descriptor, Shared, conn_free
+from cachecore_ext.network.connection cimport (
+    CARRY_MAX, READ_SIZE, Buffers, Connection, Descriptor, Shared, conn_free, other_bytes, stash_bytes,
+)
 from cachecore_ext.network.watcher cimport LINE_ROOM, Logger, logger_free, logger_init, logger_run
 from cachecore_ext.network.worker cimport Worker, worker_free, worker_init, worker_run
 from cachecore_ext.protocol.auth cimport (
@@ -61,6 +64,10 @@ cdef enum:
     PREFIXES_AT_ONCE = 64        # copied under the lock for which who counts waits
     WORKER_LOG_MIN = 1024        # bytes
     WORKER_LOG_MAX = 1 << 30
+    # glibc keeps up to 2 MiB at the end of every thread's heap, once large blocks came and went: for ten thousand
+    # connections that were used, more than they are.
+    HEAP_FREE_MAX = 128 * 1024   # bytes, of each heap
+    HEAP_FREE_KEPT = 4 * 1024    # ... when there are more
 
 MOVE_ANSWERS = ("OK", "BUSY", "BADCLASS", "NOSPARE", "SAME")
 BUSY_NAMES = ("none", "in_use", "uploading", "no_memory")
@@ -72,6 +79,10 @@ cdef void *allocate(size_t size) noexcept nogil:
         return NULL
     memset(memory, 0, size)
     return memory
+
+
+def return_freed_memory():
+    malloc_returns(HEAP_FREE_MAX, HEAP_FREE_KEPT)
 
 
 cdef class AdminRequest:
@@ -247,14 +258,19 @@ cdef class Engine:
         self.shared.nfds = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
         self.shared.by_fd = <Descriptor *>calloc(self.shared.nfds, sizeof(Descriptor))
         self.shared.peers = <PeerAddress *>calloc(self.shared.nfds, sizeof(PeerAddress))
+        self.shared.conns = <Connection *>mapping_reserve(self.shared.nfds * sizeof(Connection))
+        self.shared.buffers = <Buffers *>allocate(threads * sizeof(Buffers))
+        self.shared.nbuffers = threads
         self.ncounter_sets = threads + SETS_BESIDE
         self.counter_sets = <CounterSet *>allocate(self.ncounter_sets * sizeof(CounterSet))
         self.workers = <Worker **>calloc(threads, sizeof(Worker *))
         self.hub = <EventHub *>allocate(sizeof(EventHub))
         self.logs = <EventLog *>allocate((threads + LOGS_BESIDE) * sizeof(EventLog))
         if (
-            self.shared.by_fd == NULL or self.shared.peers == NULL or self.counter_sets == NULL
-            or self.workers == NULL or self.hub == NULL or self.logs == NULL
+            self.shared.by_fd == NULL or self.shared.peers == NULL or self.shared.conns == NULL
+            or self.shared.buffers == NULL
+            or not mapping_open(self.shared.conns, self.shared.nfds * sizeof(Connection))
+            or self.counter_sets == NULL or self.workers == NULL or self.hub == NULL or self.logs == NULL
         ):
             raise MemoryError("cannot allocate the workers")
         if tickets_init(&self.questions, True) != 0:
@@ -289,7 +305,7 @@ cdef class Engine:
             return
         for i in range(self.shared.top_fd + 1):
             if self.shared.by_fd[i].owner != 0:
-                conn_free(self.shared.by_fd[i].conn, &self.shared, &self.workers[0].scratch.session)
+                conn_free(&self.shared.conns[i], &self.shared, &self.workers[0].scratch.session)
                 self.shared.by_fd[i].owner = 0
                 close(<int>i)
 
@@ -299,8 +315,13 @@ cdef class Engine:
         self._close_connections()
         free(self.shared.by_fd)
         free(self.shared.peers)
+        mapping_free(self.shared.conns, self.shared.nfds * sizeof(Connection))
+        free(self.shared.buffers)
         self.shared.by_fd = NULL
         self.shared.peers = NULL
+        self.shared.conns = NULL
+        self.shared.buffers = NULL
+        self.shared.nbuffers = 0
         for token in self.asked or ():
             ticket_free(<Ticket *><uint64_t>token)
         self.asked = {}
@@ -444,13 +465,13 @@ cdef class Engine:
         cdef Shared *shared = &self.shared
         cdef uint64_t nbuckets = load_u64(&self.store.table.nbuckets)
         connections = load_u32(&shared.connections)
-        stashes = load_u64(&shared.stash_bytes)
+        stashes = stash_bytes(shared)
         own_buffers = <uint64_t>self.nworkers * (CARRY_MAX + READ_SIZE)
         return {
             "curr_connections": connections,
             "connection_structures": connections,
             "response_obj_count": self.nworkers,
-            "response_obj_bytes": load_u64(&shared.buffer_bytes) - stashes,
+            "response_obj_bytes": other_bytes(shared),
             "read_buf_count": self.nworkers,
             "read_buf_bytes": own_buffers + stashes,
             "read_buf_bytes_free": own_buffers,

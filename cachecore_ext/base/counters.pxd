@@ -27,10 +27,12 @@ cdef enum:
     COUNTERS = 30
     CLASS_COUNTERS = 11
     CLASSES = 64  # slab class ids run from 1 to 63, as memcached's; 0 is "no class"
+    SET_PAD = 8 - (COUNTERS + CLASSES * CLASS_COUNTERS) % 8
 
 cdef struct CounterSet:
     uint64_t counter[COUNTERS]
     uint64_t by_class[CLASSES][CLASS_COUNTERS]
+    uint64_t pad[SET_PAD]  # to whole lines: the sets of two threads lie side by side
 
 
 cdef inline void bump(uint64_t *counter, uint64_t by) noexcept nogil:

@@ -31,8 +31,24 @@ cdef extern from *:
     #define cc_recv(fd, data, size) syscall(SYS_recvfrom, (fd), (data), (size_t)(size), 0, NULL, NULL)
     #define cc_send(fd, data, size) syscall(SYS_sendto, (fd), (data), (size_t)(size), MSG_NOSIGNAL, NULL, 0)
     #endif
+    #define CC_PASSING(n) ((n) > 1040 ? (n) : 1040)
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    static inline void cc_return_freed(int beyond, int kept) {
+        mallopt(M_TRIM_THRESHOLD, beyond);
+        mallopt(M_MMAP_THRESHOLD, beyond);
+        mallopt(M_TOP_PAD, kept);
+    }
+    #else
+    #define cc_return_freed(beyond, kept) ((void)0)
+    #endif
     """
     int error_number "cc_errno"() noexcept nogil
+    # Let malloc give back what is freed at the end of a heap, once it is ``beyond`` so many bytes, but for ``kept``.
+    void malloc_returns "cc_return_freed"(int beyond, int kept) noexcept nogil
+    # The size to ask of malloc for a block that soon goes again: smaller ones are kept by glibc for their thread, and a
+    # kept block at the end of a heap keeps all that is below it.
+    size_t passing_size "CC_PASSING"(size_t nbytes) noexcept nogil
     enum: EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, ECONNABORTED
 
     ctypedef long time_t

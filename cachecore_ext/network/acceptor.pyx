@@ -8,8 +8,7 @@ from cachecore_ext.base.atomics cimport (
 )
 from cachecore_ext.base.clock cimport clock_now, monotonic_us
 from cachecore_ext.base.counters cimport (
-    LISTEN_DISABLED_NUM, MALLOC_FAILS, REJECTED_CONNECTIONS, TIME_IN_LISTEN_DISABLED_US, TOTAL_CONNECTIONS, count,
-    count_many,
+    LISTEN_DISABLED_NUM, REJECTED_CONNECTIONS, TIME_IN_LISTEN_DISABLED_US, TOTAL_CONNECTIONS, count, count_many,
 )
 from cachecore_ext.base.eventlog cimport WATCH_CONNEVENTS, PeerAddress, event_conn_new, hub_watched
 from cachecore_ext.base.linux cimport (
@@ -141,7 +140,6 @@ cdef bint hand_over(Acceptor *acceptor, Connection *conn, bint local) noexcept n
     cdef Shared *shared = acceptor.shared
     cdef Descriptor *entry = &shared.by_fd[conn.fd]
     cdef Worker *worker = acceptor.workers[conn.worker]
-    entry.conn = conn
     store_u32(&entry.active, clock_now(&worker.scratch.session.context.store.clock))
     store_u8(&entry.local, local)
     store_u8(&entry.doing, ARRIVING)
@@ -164,13 +162,9 @@ cdef void welcome(Acceptor *acceptor, int fd, const sockaddr_storage *address, b
     if is_full(shared) or <uint32_t>fd >= shared.nfds:
         reject(acceptor, fd)
         return
-    conn = conn_new(fd, worker, shared.users != NULL)
-    if conn == NULL:
-        count(acceptor.counters, MALLOC_FAILS)
-        close(fd)
-        return
     # Whoever had this descriptor before has left its entries: the worker's release.
     load_acquire_u16(&shared.by_fd[fd].owner)
+    conn = conn_new(shared, fd, worker)
     take_address(&shared.peers[fd], address)
     if hub_watched(acceptor.log.hub) & WATCH_CONNEVENTS:
         event_conn_new(acceptor.log, &shared.peers[fd], fd)
@@ -184,8 +178,8 @@ cdef void welcome(Acceptor *acceptor, int fd, const sockaddr_storage *address, b
 
 
 cdef void accept_all(Acceptor *acceptor, const Listener *listener) noexcept nogil:
-    """Accept what waits on a listener, as far as there are descriptors, memory, and, unless those who are too many are
-    turned away, room."""
+    """Accept what waits on a listener, as far as there are descriptors and, unless those who are too many are turned
+    away, room."""
     cdef sockaddr_storage address
     cdef uint32_t length
     cdef int i, fd

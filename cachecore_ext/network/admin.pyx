@@ -3,7 +3,9 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from cachecore_ext.base.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, eventfd_read, eventfd_write
+from cachecore_ext.base.linux cimport (
+    EFD_CLOEXEC, EFD_NONBLOCK, close, eventfd, eventfd_read, eventfd_write, passing_size,
+)
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 
 
@@ -63,7 +65,7 @@ cdef void tickets_await(TicketList *tickets) noexcept nogil:
 
 cdef Ticket *ticket_new(Connection *conn, const char *line, size_t nline) noexcept nogil:
     """NULL without the memory."""
-    cdef Ticket *ticket = <Ticket *>malloc(sizeof(Ticket) + nline)
+    cdef Ticket *ticket = <Ticket *>malloc(passing_size(sizeof(Ticket) + nline))
     if ticket != NULL:
         ticket.next = NULL
         ticket.conn = conn

@@ -2,7 +2,8 @@
 
 A worker lends every connection the same Scratch; a connection owns memory only while something is unfinished: a partial
 request (stash), replies that its socket did not take (pending), a value under way (upload), a dump of the keys (dump).
-An idle one is this struct.
+An idle one is this struct, and 28 bytes that others may see. All three lie in arrays by the descriptor's number, of
+which only the entries in use take memory: no allocator stands between a connection and what it costs.
 
 A turn is one receive and everything that it completed, answered by one send. While a receive brings as much as there
 was room for, the turn goes on with the next one, up to its budget. When replies are pending, the next receive and the
@@ -15,7 +16,7 @@ bytes of each, stay within Shared.buffer_limit, growing get lines within half of
 Only the worker that a connection was dealt to touches it, except while it waits for Python's answer, when nobody does.
 One that watches belongs to the logger, which gives it back to its worker to be closed.
 
-What others may know of a connection is kept by its descriptor's number, in an array that outlives every connection:
+What others may know of a connection is kept beside it (Descriptor), in an array that outlives every connection:
 whoever looks reads words, and follows no pointer.
 """
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -55,30 +56,39 @@ cdef struct Connection
 
 cdef struct Descriptor:
     # A connection as others see it; ``by_fd`` has one for every descriptor. Entered by the acceptor, then written by
-    # its worker alone, which takes ``owner`` out before it closes the descriptor. All atomic, but for ``conn``.
-    Connection *conn          # for its owner alone to follow
+    # its worker alone, which takes ``owner`` out before it closes the descriptor. All atomic.
     uint32_t active           # the tick of its arrival, of its last command, or of the last bytes of a value
     uint16_t owner            # its worker's number plus 1; 0: no connection
     uint8_t doing             # a Doing
     uint8_t local             # it came through a UNIX socket
 
+cdef struct Buffers:
+    # Bytes of a worker's connections; it alone writes them, on a line of its own. All atomic.
+    uint64_t stashes
+    uint64_t others           # pendings, uploads and dumps
+    uint64_t pad[6]
+
 cdef struct Shared:
-    # Of all connections of an engine.
-    uint64_t buffer_bytes     # in stashes, pendings, uploads and dumps; atomic
-    uint64_t buffer_limit     # set once
-    uint64_t stash_bytes      # in stashes; atomic
-    uint32_t connections      # clients; atomic
-    uint32_t max_connections  # set once, like the rest
+    # Of all connections of an engine. What every turn reads is set once, or moves seldom; what connections that come
+    # and go write lies apart from it.
+    Buffers *buffers          # one a worker
+    uint32_t nbuffers
+    uint64_t buffer_limit     # of all of them together; set once, like the rest
+    uint32_t max_connections
     uint32_t reqs_per_event
     bint maxconns_fast        # who comes when there are max_connections is turned away; else it has to wait
     bint binary_probe         # a first byte of 0x80 closes the connection
     uint32_t idle_timeout     # seconds without a command after which a connection is closed; 0: never
     Users *users              # who may use the server; NULL: everybody
     int vacancy               # an eventfd, the acceptor's: there is room for a client again
-    uint32_t nfds             # entries of by_fd: no descriptor reaches it
+    uint32_t nfds             # entries of each array: no descriptor reaches it
     uint32_t top_fd           # the largest descriptor that a connection ever had; atomic
     Descriptor *by_fd
-    PeerAddress *peers        # of as many entries; the acceptor writes one, the connection's worker reads it
+    PeerAddress *peers        # the acceptor writes one, the connection's worker reads it
+    Connection *conns         # its owner's; on lines of their own: neighbours have different owners
+    uint64_t pad[8]
+    uint32_t connections      # clients; atomic
+    uint64_t pad_behind[8]
 
 cdef struct Upload:
     # A value under way into its item. Owned by the connection, as the item is.
@@ -92,7 +102,7 @@ cdef struct Upload:
     char line[0]              # the command line, to be read again when the value is complete
 
 cdef struct Connection:
-    # Small, because there are many: 64 bytes, and no more while it is idle.
+    # Small, because there are many: one line, and no more while it is idle.
     int fd
     uint16_t events           # what epoll watches for
     uint16_t worker           # the number of the worker that it was dealt to
@@ -123,7 +133,9 @@ cdef struct Scratch:
     size_t nquestion          # ... and the command line
     char question[LINE_MAX]
 
-cdef Connection *conn_new(int fd, uint32_t worker, bint stranger) noexcept nogil
+cdef uint64_t stash_bytes(const Shared *shared) noexcept nogil
+cdef uint64_t other_bytes(const Shared *shared) noexcept nogil
+cdef Connection *conn_new(Shared *shared, int fd, uint32_t worker) noexcept nogil
 cdef void conn_free(Connection *conn, Shared *shared, Session *session) noexcept nogil
 cdef bint conn_idle(const Descriptor *entry, uint32_t now, uint32_t timeout) noexcept nogil
 cdef Verdict conn_turn(Connection *conn, Scratch *scratch, uint32_t events) noexcept nogil

@@ -1,16 +1,16 @@
 """A connection's turn: receive, parse, run, send."""
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memmove
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset
 
-from cachecore_ext.base.atomics cimport add_u64, load_acquire_u8, load_u8, load_u32, load_u64, store_u8, store_u32
+from cachecore_ext.base.atomics cimport load_acquire_u8, load_u8, load_u32, load_u64, store_u8, store_u32
 from cachecore_ext.base.counters cimport (
-    BYTES_READ, CONN_YIELDS, MALLOC_FAILS, READ_BUF_OOM, RESPONSE_OBJ_OOM, STORE_NO_MEMORY, count, count_many,
+    BYTES_READ, CONN_YIELDS, MALLOC_FAILS, READ_BUF_OOM, RESPONSE_OBJ_OOM, STORE_NO_MEMORY, bump, count, count_many,
 )
 from cachecore_ext.base.eventlog cimport CLOSE_ERROR, CLOSE_NORMAL
 from cachecore_ext.base.linux cimport (
-    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number, iovec, readv,
-    receive_bytes, shutdown,
+    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number, iovec,
+    passing_size, readv, receive_bytes, shutdown,
 )
 from cachecore_ext.network.transmit cimport (
     SENT_ALL, SENT_ERROR, SENT_PART, Sent, output_drop, output_send, pending_free, pending_of, pending_send,
@@ -51,29 +51,46 @@ cdef struct Input:
 
 # ---- coming and going
 
-cdef Connection *conn_new(int fd, uint32_t worker, bint stranger) noexcept nogil:
-    """NULL without the memory. ``stranger``: it has to authenticate."""
-    cdef Connection *conn = <Connection *>calloc(1, sizeof(Connection))
-    if conn != NULL:
-        conn.fd = fd
-        conn.worker = <uint16_t>worker
-        conn.events = EPOLLIN
-        conn.stranger = stranger
+cdef Connection *conn_new(Shared *shared, int fd, uint32_t worker) noexcept nogil:
+    """The connection of a descriptor that nobody has; where there are users it has to say who it is."""
+    cdef Connection *conn = &shared.conns[fd]
+    memset(conn, 0, sizeof(Connection))
+    conn.fd = fd
+    conn.worker = <uint16_t>worker
+    conn.events = EPOLLIN
+    conn.stranger = shared.users != NULL
     return conn
 
 
-cdef void charge(Shared *shared, uint64_t nbytes) noexcept nogil:
-    add_u64(&shared.buffer_bytes, nbytes)
+cdef uint64_t stash_bytes(const Shared *shared) noexcept nogil:
+    """Bytes in the stashes of all connections."""
+    cdef uint64_t total = 0
+    cdef uint32_t i
+    for i in range(shared.nbuffers):
+        total += load_u64(&shared.buffers[i].stashes)
+    return total
 
 
-cdef void discharge(Shared *shared, uint64_t nbytes) noexcept nogil:
-    add_u64(&shared.buffer_bytes, 0 - nbytes)
+cdef uint64_t other_bytes(const Shared *shared) noexcept nogil:
+    """... and in their pendings, uploads and dumps."""
+    cdef uint64_t total = 0
+    cdef uint32_t i
+    for i in range(shared.nbuffers):
+        total += load_u64(&shared.buffers[i].others)
+    return total
+
+
+cdef void charge(const Connection *conn, Shared *shared, uint64_t nbytes) noexcept nogil:
+    bump(&shared.buffers[conn.worker].others, nbytes)
+
+
+cdef void discharge(const Connection *conn, Shared *shared, uint64_t nbytes) noexcept nogil:
+    bump(&shared.buffers[conn.worker].others, 0 - nbytes)
 
 
 cdef void free_stash(Connection *conn, Shared *shared) noexcept nogil:
     if conn.stash != NULL:
-        discharge(shared, conn.stash_size)
-        add_u64(&shared.stash_bytes, 0 - <uint64_t>conn.stash_size)
+        bump(&shared.buffers[conn.worker].stashes, 0 - <uint64_t>conn.stash_size)
         free(conn.stash)
     conn.stash = NULL
     conn.nstash = 0
@@ -83,34 +100,33 @@ cdef void free_stash(Connection *conn, Shared *shared) noexcept nogil:
 
 cdef void free_pending(Connection *conn, Shared *shared, Store *store) noexcept nogil:
     if conn.pending != NULL:
-        discharge(shared, conn.pending.size)
+        discharge(conn, shared, conn.pending.size)
         pending_free(store, conn.pending)
         conn.pending = NULL
 
 
 cdef void free_upload(Connection *conn, Shared *shared) noexcept nogil:
     """The item is somebody else's by now."""
-    discharge(shared, sizeof(Upload) + conn.upload.nline)
+    discharge(conn, shared, passing_size(sizeof(Upload) + conn.upload.nline))
     free(conn.upload)
     conn.upload = NULL
 
 
 cdef void free_dump(Connection *conn, Shared *shared) noexcept nogil:
     if conn.dump != NULL:
-        discharge(shared, sizeof(Dump))
+        discharge(conn, shared, passing_size(sizeof(Dump)))
         free(conn.dump)
     conn.dump = NULL
 
 
 cdef void conn_free(Connection *conn, Shared *shared, Session *session) noexcept nogil:
-    """Free what a connection owns, and itself; the socket is the caller's."""
+    """Free what a connection owns; the socket is the caller's."""
     free_stash(conn, shared)
     free_pending(conn, shared, session.context.store)
     free_dump(conn, shared)
     if conn.upload != NULL:
         store_release(session.context.store, conn.upload.item)
         free_upload(conn, shared)
-    free(conn)
 
 
 # ---- the stash
@@ -123,10 +139,11 @@ cdef bint grow_stash(Connection *conn, Scratch *scratch, size_t size) noexcept n
     cdef char *grown
     if size <= conn.stash_size:
         return True
+    size = passing_size(size)
     added = size - conn.stash_size
     if size > CARRY_MAX + READ_SIZE:
         limit /= 2
-    if size > STASH_FREE and load_u64(&shared.buffer_bytes) + added > limit:
+    if size > STASH_FREE and stash_bytes(shared) + other_bytes(shared) + added > limit:
         count(scratch.session.context.counters, READ_BUF_OOM)
         return False
     grown = <char *>realloc(conn.stash, size)
@@ -135,8 +152,7 @@ cdef bint grow_stash(Connection *conn, Scratch *scratch, size_t size) noexcept n
         return False
     conn.stash = grown
     conn.stash_size = <uint32_t>size
-    charge(shared, added)
-    add_u64(&shared.stash_bytes, added)
+    bump(&shared.buffers[conn.worker].stashes, added)
     return True
 
 
@@ -162,7 +178,7 @@ cdef bint pending_too_much(Connection *conn, Scratch *scratch) noexcept nogil:
     if (
         conn.pending == NULL
         or conn.pending.size <= STASH_FREE
-        or load_u64(&shared.buffer_bytes) <= shared.buffer_limit
+        or stash_bytes(shared) + other_bytes(shared) <= shared.buffer_limit
     ):
         return False
     count(scratch.session.context.counters, RESPONSE_OBJ_OOM)
@@ -176,7 +192,7 @@ cdef Verdict send_output(Connection *conn, Scratch *scratch) noexcept nogil:
     session.budget -= output_size(&session.output) / BYTES_PER_KEY
     sent = output_send(session.context.store, session.context.counters, &session.output, conn.fd, &conn.pending)
     if conn.pending != NULL:
-        charge(scratch.shared, conn.pending.size)
+        charge(conn, scratch.shared, conn.pending.size)
         if pending_too_much(conn, scratch):
             return CLOSE
     return CLOSE if sent == SENT_ERROR else KEEP
@@ -209,12 +225,12 @@ cdef bint begin_upload(Connection *conn, Scratch *scratch, Request *request) noe
     if item == NULL:
         conn.swallow = <uint32_t>request.swallow
         return True
-    upload = <Upload *>malloc(sizeof(Upload) + nline)
+    upload = <Upload *>malloc(passing_size(sizeof(Upload) + nline))
     if upload == NULL:
         count(scratch.session.context.counters, MALLOC_FAILS)
         store_release(scratch.session.context.store, item)
         return False
-    charge(scratch.shared, sizeof(Upload) + nline)
+    charge(conn, scratch.shared, passing_size(sizeof(Upload) + nline))
     upload.item = item
     upload.last = NULL
     upload.cursor.left = 0
@@ -306,11 +322,11 @@ cdef bint unfinished(Connection *conn, Scratch *scratch, Input *input, Verdict *
 
 cdef Verdict begin_dump(Connection *conn, Scratch *scratch, const Request *request, Input *input) noexcept nogil:
     """The command may go ahead: from here on the connection has a dump, which work_through goes on with."""
-    conn.dump = <Dump *>malloc(sizeof(Dump))
+    conn.dump = <Dump *>malloc(passing_size(sizeof(Dump)))
     if conn.dump == NULL:
         count(scratch.session.context.counters, MALLOC_FAILS)
         return CLOSE
-    charge(scratch.shared, sizeof(Dump))
+    charge(conn, scratch.shared, passing_size(sizeof(Dump)))
     dump_begin(&scratch.session, request, conn.dump)
     input.at = request.line + request.consumed
     return KEEP
@@ -515,7 +531,7 @@ cdef bint watch(Connection *conn, Scratch *scratch, uint32_t events) noexcept no
 
 
 cdef void note_activity(const Connection *conn, const Scratch *scratch) noexcept nogil:
-    """It ran a command, or its value grew. Written only when it changes: a cache line has four connections' words."""
+    """It ran a command, or its value grew. Written only when it changes: a cache line has eight connections' words."""
     cdef Descriptor *entry = &scratch.shared.by_fd[conn.fd]
     if scratch.served > 0 or conn.upload != NULL or conn.swallow > 0:
         if load_u32(&entry.active) != scratch.session.context.now:
@@ -775,7 +791,7 @@ cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, 
     if conn.pending == NULL:
         count(scratch.session.context.counters, MALLOC_FAILS)
         return CLOSE
-    charge(scratch.shared, conn.pending.size)
+    charge(conn, scratch.shared, conn.pending.size)
     if not watch(conn, scratch, EPOLLOUT):
         return CLOSE
     verdict = seen(conn, scratch, write_turn(conn, scratch))

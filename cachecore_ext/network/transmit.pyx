@@ -5,7 +5,7 @@ from libc.string cimport memcpy
 
 from cachecore_ext.base.counters cimport BYTES_WRITTEN, RESPONSE_OBJ_OOM, count, count_many
 from cachecore_ext.base.linux cimport (
-    EAGAIN, EINTR, MSG_NOSIGNAL, error_number, iovec, msghdr, send_bytes, sendmsg,
+    EAGAIN, EINTR, MSG_NOSIGNAL, error_number, iovec, msghdr, passing_size, send_bytes, sendmsg,
 )
 from cachecore_ext.protocol.reply cimport reply_clear, reply_seal
 from cachecore_ext.storage.store cimport ValueCursor, cursor_open, cursor_skip, store_release
@@ -126,12 +126,12 @@ cdef Pending *carry_away(const Output *out, uint32_t first) noexcept nogil:
     for i in range(first, out.nsegments):
         if out.segments[i].item == NULL:
             nbytes += out.segments[i].length
-    pending = <Pending *>malloc(sizeof(Pending) + nbytes)
+    pending = <Pending *>malloc(passing_size(sizeof(Pending) + nbytes))
     if pending == NULL:
         return NULL
     pending.first = 0
     pending.nsegments = out.nsegments - first
-    pending.size = sizeof(Pending) + nbytes
+    pending.size = passing_size(sizeof(Pending) + nbytes)
     for i in range(pending.nsegments):
         segment = &pending.segments[i]
         segment[0] = out.segments[first + i]
@@ -184,12 +184,12 @@ cdef Sent pending_send(Store *store, CounterSet *counters, Pending *pending, int
 
 cdef Pending *pending_of(const char *data, size_t n) noexcept nogil:
     """Bytes to be sent, copied. NULL without the memory."""
-    cdef Pending *pending = <Pending *>malloc(sizeof(Pending) + n)
+    cdef Pending *pending = <Pending *>malloc(passing_size(sizeof(Pending) + n))
     if pending == NULL:
         return NULL
     pending.first = 0
     pending.nsegments = 1
-    pending.size = sizeof(Pending) + n
+    pending.size = passing_size(sizeof(Pending) + n)
     pending.segments[0].item = NULL
     pending.segments[0].start = 0
     pending.segments[0].length = n

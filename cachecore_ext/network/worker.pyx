@@ -148,8 +148,8 @@ cdef void close_idle(Worker *worker) noexcept nogil:
         entry = &shared.by_fd[fd]
         if load_acquire_u16(&entry.owner) == worker.owner and conn_idle(entry, now, shared.idle_timeout):
             count(worker.scratch.session.context.counters, IDLE_KICKS)
-            entry.conn.reason = CLOSE_IDLE_TIMEOUT
-            hang_up(worker, entry.conn)
+            shared.conns[fd].reason = CLOSE_IDLE_TIMEOUT
+            hang_up(worker, &shared.conns[fd])
 
 
 cdef void worker_run(Worker *worker) noexcept nogil:

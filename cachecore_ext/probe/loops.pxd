@@ -38,6 +38,7 @@ cdef Item *get_locked(Context *context, uint64_t h, const char *key, uint32_t nk
                       size_t *size) noexcept nogil
 cdef uint64_t sealed(uint64_t drawn, uint64_t h) noexcept nogil
 cdef void get_once(Context *context, const char *key, uint32_t nkey, char *room, Tally *tally) noexcept nogil
+cdef void drawn_once(Context *context, uint64_t number, bint locked, char *room, Tally *tally) noexcept nogil
 cdef void set_once(Context *context, const char *key, uint32_t nkey, char *value, uint32_t n,
                    Tally *tally) noexcept nogil
 cdef bint demand_once(Context *context, const char *key, uint32_t nkey, char *value, uint32_t n,

@@ -100,6 +100,25 @@ cdef void get_once(Context *context, const char *key, uint32_t nkey, char *room,
         tally.foreign += value_is_foreign(room, size, h)
 
 
+cdef void drawn_once(Context *context, uint64_t number, bint locked, char *room, Tally *tally) noexcept nogil:
+    """Get ``key<number>``, of a value in one stretch below LARGE_MIN bytes; ``locked``: False where nobody writes."""
+    cdef char key[32]
+    cdef size_t size = 0
+    cdef uint32_t nkey
+    cdef uint64_t h
+    cdef Item *item
+    memcpy(key, b"key", 3)
+    nkey = 3 + format_u64(key + 3, number)
+    h = store_hash(context.store, key, nkey)
+    if locked:
+        store_lock(context.store, h)
+    item = get_locked(context, h, key, nkey, room, &size)
+    if locked:
+        store_unlock(context.store, h)
+    tally.hits += item != NULL
+    tally.misses += item == NULL
+
+
 cdef void note(Tally *tally, StoreStatus status) noexcept nogil:
     """A storage command's answer; that there was something else, or nothing, is no refusal."""
     tally.stored += status == STORED

@@ -2,6 +2,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
+from posix.stdlib cimport posix_memalign
 
 import itertools
 
@@ -13,8 +14,8 @@ from cachecore_ext.base.counters cimport COUNTERS, CounterSet
 from cachecore_ext.base.numbers cimport format_u64, parse_u64
 from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
 from cachecore_ext.probe.loops cimport (
-    Mix, Tally, cpu_ns, delete_once, delta_once, demand_once, get_locked, mixed_once, read_value, sealed, set_once,
-    upload, write_value,
+    Mix, Tally, cpu_ns, delete_once, delta_once, demand_once, drawn_once, get_locked, mixed_once, read_value, sealed,
+    set_once, upload, write_value,
 )
 from cachecore_ext.storage.allocation cimport hash_of_item
 from cachecore_ext.storage.item cimport (
@@ -38,6 +39,7 @@ from cachecore_ext.storage.store cimport (
 from cachecore_ext.storage.table cimport table_bytes, table_find_locked
 
 cdef enum:
+    CACHE_LINE = 64        # as the engine has it
     VALUE_ROOM = 1 << 21   # the largest value of the loops
     CHECK_CLOCK = 256      # turns of a loop between two looks at the clock
     TICK_STEPS = 64        # steps of the maintenance in a hundredth of a second, at most
@@ -74,7 +76,9 @@ cdef class Store:
                   bint use_cas=True, int memory_fd=-1, memory_state=None, int64_t downtime=0):
         cdef StoreSettings settings
         self.held = {}
-        self.store = <StoreStruct *>calloc(1, sizeof(StoreStruct))
+        if posix_memalign(<void **>&self.store, CACHE_LINE, sizeof(StoreStruct)) != 0:
+            raise MemoryError
+        memset(self.store, 0, sizeof(StoreStruct))
         if self.store == NULL:
             raise MemoryError
         settings.memory_limit = memory_limit
@@ -117,6 +121,7 @@ cdef class Store:
         context.counters = counters
         context.now = clock_now(&self.store.clock)
         context.watched = 0
+        context.cas_left = 0
 
     cdef void end(self, const CounterSet *counters) noexcept:
         cdef int i
@@ -633,3 +638,36 @@ cdef class Store:
                         memcpy(room, item_value(item), LARGE_MIN)
                         store_release(self.store, item)
         return found
+
+    def run_drawn(self, const uint32_t[::1] numbers, uint64_t operations, *, uint32_t set_every=0, uint32_t size=32,
+                  bint locked=True):
+        """Get the keys of ``fill`` with these numbers, over and over, without the GIL; every ``set_every``th is set
+        instead. ``locked``: False leaves out the buckets' locks, where nobody writes."""
+        cdef Context context
+        cdef CounterSet counters
+        cdef Tally tally
+        cdef char key[32]
+        cdef char room[LARGE_MIN]
+        cdef uint64_t i, place = 0, number, left = set_every
+        cdef uint32_t nkey
+        if numbers.shape[0] == 0 or size >= LARGE_MIN or (set_every and not locked):
+            raise ValueError("numbers, a small value, and locks where there are sets")
+        memset(&tally, 0, sizeof(Tally))
+        memset(room, 0, LARGE_MIN)
+        memcpy(key, b"key", 3)
+        self.begin(&context, &counters)
+        with nogil:
+            for i in range(operations):
+                number = numbers[place]
+                place += 1
+                if place == <uint64_t>numbers.shape[0]:
+                    place = 0
+                left -= 1
+                if set_every and left == 0:
+                    left = set_every
+                    nkey = 3 + format_u64(key + 3, number)
+                    set_once(&context, key, nkey, room, size, &tally)
+                else:
+                    drawn_once(&context, number, locked, room, &tally)
+        self.end(&counters)
+        return <dict>tally

@@ -34,9 +34,10 @@ cdef struct Store:
     uint32_t wanting
     uint32_t always_wanting  # every eviction is such a case (automove 2); atomic
     int alarm                # an eventfd that is written when ``wanting`` is set, or -1
-    uint64_t pad[8]
-    uint64_t cas             # the last one given out; atomic, on a line of its own
-    uint64_t pad_behind[8]
+    uint32_t cas_block       # so many cas a thread takes at once; set once
+    uint64_t pad[7]
+    uint64_t cas             # the last one given out, or taken; atomic, on a line of its own
+    uint64_t pad_behind[7]
     Slabs slabs
     Lru lru
 
@@ -48,6 +49,9 @@ cdef struct Context:
     EventLog *log            # this thread's own; nobody looks at it while ``watched`` is 0
     int fd                   # whose commands are run, for the log
     uint32_t lost            # a Lookup: why the last look-up that found nothing did not, if not LOOKUP_NOT_FOUND
+    uint32_t cas_tick        # when this thread took its cas; none are taken yet when cas_left is 0
+    uint32_t cas_left        # ... and how many of them, up to the one before cas_end, it still has
+    uint64_t cas_end
 
 cdef struct ValueCursor:
     # A place in a value, whose bytes lie in one stretch or in pieces.

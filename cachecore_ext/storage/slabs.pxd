@@ -68,6 +68,7 @@ cdef struct SlabSettings:
     int file                  # descriptor of the file that the region is to be; -1: none
 
 cdef struct Slabs:
+    SlabClass classes[CLASSES]  # first: each on a line of its own
     char *region              # all below is set once, but for what a lock is named for
     char *base                # region - (1 << shift)
     uint8_t *page_class       # atomic
@@ -90,7 +91,7 @@ cdef struct Slabs:
     uint64_t limit            # bytes for pages and table; atomic
     uint64_t charged          # bytes of the limit used up; atomic
     uint8_t direct[DIRECT_MAX / 4 + 1]
-    SlabClass classes[CLASSES]
+    uint8_t pad[55]           # to whole lines
 
 cdef int slabs_init(Slabs *slabs, const SlabSettings *settings) noexcept nogil
 cdef void slabs_free(Slabs *slabs) noexcept nogil

@@ -7,7 +7,6 @@ An item that a reply still sends from its place is held by store_hold_locked and
 """
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from cachecore_ext.base.atomics cimport add_u64
 from cachecore_ext.base.compiler cimport unlikely
 from cachecore_ext.base.counters cimport CLASS_HITS_TO_HOT, ClassCounter, count_class
 from cachecore_ext.base.eventlog cimport LOOKUP_FOUND, LOOKUP_NOT_FOUND, WATCH_FETCHERS, Lookup, event_item_get
@@ -149,8 +148,6 @@ cdef inline uint64_t store_shown_cas(const Store *store, const Item *item) noexc
     return item_cas(item) if store.use_cas else 0
 
 
-cdef inline uint64_t store_next_cas(Store *store) noexcept nogil:
-    return add_u64(&store.cas, 1)
 
 
 cdef inline uint32_t store_class_for(const Store *store, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:

@@ -2,7 +2,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from cachecore_ext.base.atomics cimport load_u32, load_u64
+from cachecore_ext.base.atomics cimport add_u64, load_u32, load_u64
 from cachecore_ext.base.bytes cimport copy_bytes
 from cachecore_ext.base.clock cimport clock_expiry, clock_init
 from cachecore_ext.base.compiler cimport static_same
@@ -39,6 +39,8 @@ cdef enum:
     STRIPES_MAX = 32768
     STRIPES_PER_THREAD = 512  # two threads that meet by chance on a lock: 1 in 512
     FIRST_CAS = 1             # so that the first item's is 2, as memcached's
+    THREADS_APART = 5         # from so many on, threads take their cas in blocks: up to then they go up as memcached's
+    CAS_BLOCK = 64
     TABLE_SLACK = 125         # percent of LOAD's bytes an item that a table can come to: overflow buckets, early growth
     GROW_STEPS = 2            # buckets divided by one insertion: the table catches up with any rate of insertions
     # What a new item has not.
@@ -67,6 +69,7 @@ cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil:
     store.use_cas = settings.use_cas
     store.item_size_max = settings.item_size_max
     store.cas = FIRST_CAS
+    store.cas_block = CAS_BLOCK if settings.threads >= THREADS_APART else 1
     store.alarm = -1
     clock_init(&store.clock)
     if getrandom(&store.hash_key, sizeof(HashKey), 0) != sizeof(HashKey):
@@ -142,12 +145,33 @@ cdef void store_unlink_locked(Context *context, uint64_t h, Item *item) noexcept
     store_release(store, item)
 
 
-cdef void store_set_cas_locked(Context *context, Item *item, uint64_t explicit_cas) noexcept nogil:
-    """Give an item its next cas, or the one that a client chose. Its time is set before."""
+cdef inline uint64_t next_cas(Context *context, uint64_t above) noexcept nogil:
+    """A cas that nobody had. It is larger than ``above``, and than those that a flush has made go.
+
+    Many threads take theirs in blocks: one word that all of them write for every set would be the first thing they
+    meet. So numbers rise for each key, but from key to key only from one second to the next: a block is given up at
+    a new tick.
+    """
     cdef Store *store = context.store
+    if (
+        context.cas_left == 0
+        or context.cas_tick != context.now
+        or context.cas_end - context.cas_left <= max(above, load_u64(&store.flush.cas))
+    ):
+        context.cas_end = add_u64(&store.cas, store.cas_block) + 1
+        context.cas_left = store.cas_block
+        context.cas_tick = context.now
+    context.cas_left -= 1
+    return context.cas_end - context.cas_left - 1
+
+
+cdef void store_set_cas_locked(Context *context, Item *item, uint64_t explicit_cas) noexcept nogil:
+    """Give an item its next cas, after the one that it has, or the one that a client chose. Its time is set before."""
+    cdef Store *store = context.store
+    cdef bint was_explicit = item_meta(item) & ITEM_EXPLICIT != 0
     if explicit_cas == 0:
-        item_set_cas(item, store_next_cas(store))
-        if item_meta(item) & ITEM_EXPLICIT:
+        item_set_cas(item, next_cas(context, 0 if was_explicit else item_cas(item)))
+        if was_explicit:
             item_unmark(item, ITEM_EXPLICIT)
         return
     item_set_cas(item, explicit_cas)
@@ -242,6 +266,7 @@ cdef void dress_locked(Context *context, Put *put, Item *item, const Item *old, 
         marks |= ITEM_STALE | (item_meta(old) & ITEM_TOKEN)
     if marks:
         item_mark(item, marks)
+    item_set_cas(item, item_cas(old) if old != NULL and not item_meta(old) & ITEM_EXPLICIT else 0)
     store_set_cas_locked(context, item, put.explicit_cas)
     put.cas = store_shown_cas(context.store, item)
     put.nbytes = item_nbytes(item)
@@ -309,7 +334,7 @@ cdef inline void refill_locked(Context *context, Put *put, Item *item, const cha
         item_set_flags(item, put.flags)
     item_set_exptime(item, put.exptime)
     item_set_time(item, context.now)
-    item_set_cas(item, store_next_cas(context.store))
+    item_set_cas(item, next_cas(context, item_cas(item)))
     put.cas = store_shown_cas(context.store, item)
     put.nbytes = nbytes
     count(context.counters, TOTAL_ITEMS)

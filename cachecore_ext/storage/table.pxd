@@ -54,14 +54,16 @@ cdef struct Table:
     const Slabs *slabs
     uint64_t stripe_mask
     Bucket *overflow
+    uint64_t reserved     # what could be opened
+    # A line that is written by who inserts and removes, and not read by who looks up.
     uint64_t max_buckets  # what is open of them; grow_lock
     uint64_t max_overflow # as many; pool_lock
-    uint64_t reserved     # what could be opened; set once
     Lock grow_lock
     Lock pool_lock
     uint32_t pool_free    # list of free overflow buckets through Bucket.next; pool_lock
     uint32_t pool_fresh   # never used ones begin here; pool_lock
     uint64_t overflowed   # overflow buckets in use; pool_lock
+    uint64_t pad_behind[3]
 
 cdef struct TableCursor:
     # A place in a walk over the whole table (table_walk). All bits zero is its beginning.

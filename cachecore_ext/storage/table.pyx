@@ -50,6 +50,7 @@ cdef int table_init(Table *table, const Slabs *slabs, uint64_t stripes, uint64_t
     """``stripes`` is a power of two, ``max_items`` what the slabs can hold at most, ``reserved_items`` what they could
     after table_open, if that is to be had. 0, or -1 without the memory."""
     static_same(sizeof(Bucket), 64)
+    static_same(sizeof(Table), 128)
     memset(table, 0, sizeof(Table))
     table.slabs = slabs
     table.stripe_mask = stripes - 1

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import memory
 from cachecore import Server
 from cachecore.admin import Admin
 from cachecore_ext.probe import Store
@@ -86,14 +88,15 @@ def test_mixed_sizes_exceed_it_by_a_page_a_class_at_most() -> None:
         assert malloced <= 16 * MB + classes * MB
 
 
-def test_an_item_costs_40_bytes_beyond_key_and_value_at_most() -> None:
-    """Pages and table of a million items with keys of 12 bytes and values of 32."""
-    number, content = 1_000_000, 12 + 32
+@pytest.mark.parametrize("size", [32, 100])
+def test_an_item_costs_40_bytes_beyond_key_and_value_at_most(size: int) -> None:
+    """Pages and table of a million items with keys of 12 bytes."""
+    number, content = 1_000_000, 12 + size
     store = Store(memory_limit=256 * MB)
-    store.fill(100_000_000, number, 32)
-    memory = store.memory()
+    store.fill(100_000_000, number, size)
+    used = store.memory()
     assert store.repeat_get(100_000_000, number, 1) == number
-    assert (memory["pages"] + memory["table"]) / number - content <= 40
+    assert (used["pages"] + used["table"]) / number - content <= 40
 
 
 @contextlib.contextmanager
@@ -128,24 +131,39 @@ def test_resident_memory() -> None:
         assert resident(process.pid) - before < 32 * MB * 1.1 + 2 * MB
 
 
+@pytest.mark.skipif(shutil.which("memcached") is None, reason="there is no memcached to compare with")
+def test_mixed_sizes_take_85_hundredths_of_memcached_s_memory_at_most() -> None:
+    mixed = memory.measure_mixed(80_000_000, 0.99, print)
+    ratio = memory.mixed_ratio(mixed, "resident")
+    assert ratio is not None and ratio <= 0.85
+
+
 def test_a_connection_costs_160_bytes_at_most() -> None:
-    """Whether it was ever used or not; the kernel's part is the kernel's. Once the allocator has its first megabyte."""
-    number = 4000
-    with daemon("-c", str(2 * number + 10)) as (process, address), contextlib.ExitStack() as stack:
+    """Whether it was ever used or not, and all at once; the kernel's part is the kernel's."""
+    number, value = 6000, b"v" * 500
+    line = b"set k 0 0 1000\r\n"
+    with daemon("-c", str(number + 100), "-t", "4") as (process, address), contextlib.ExitStack() as stack:
 
-        def more() -> list[socket.socket]:
-            clients = [stack.enter_context(connect(address)) for _ in range(number)]
-            assert ask(clients[-1], b"") == b""  # all of them are accepted
-            return clients
+        def cost() -> float:
+            for client in clients[-100:]:  # their turns before this one have ended, and freed what they freed
+                assert ask(client, b"") == b""
+            return (resident(process.pid) - before) / number
 
-        more()
+        for _ in range(20):  # the first of anything costs more
+            with connect(address) as client:
+                client.sendall(line + value)
+                ask(client, value + b"\r\n")
         before = resident(process.pid)
-        clients = more()
-        idle = resident(process.pid)
+        clients = [stack.enter_context(connect(address)) for _ in range(number)]
+        assert cost() <= 160
         for client in clients:
             assert ask(client, b"get a\r\n") == b"END\r\n"
-        assert (idle - before) / number <= 160
-        assert (resident(process.pid) - before) / number <= 160
+        assert cost() <= 160
+        for client in clients:
+            client.sendall(line + value)
+        for client in clients:
+            assert ask(client, value + b"\r\n") == b"STORED\r\n"
+        assert cost() <= 160
 
 
 def test_a_value_of_a_gigabyte() -> None:

@@ -30,9 +30,11 @@ def test_the_default_ladder_wastes_little():
     sizes = list(Slabs(PAGE).sizes().values())
     for smaller, size in itertools.pairwise(sizes):
         wasted = size - smaller - 1
-        if size <= 160:
+        if size <= 100:
             assert wasted < 4
-        elif size <= 1024:
+        elif size <= 164:
+            assert wasted < 8
+        elif size <= 8704:
             assert wasted <= smaller / 8 + 4
         elif size <= 16 * 1024:
             assert wasted <= smaller / 4 + 4
