@@ -115,9 +115,9 @@ cdef void rest(Acceptor *acceptor, bint starved) noexcept nogil:
 
 cdef void reject(Acceptor *acceptor, int fd) noexcept nogil:
     """As many clients as there may be: say so. It is the first thing on this socket, so it cannot block."""
+    count(acceptor.counters, REJECTED_CONNECTIONS)
     send(fd, FULL, strlen(FULL), MSG_NOSIGNAL)
     close(fd)
-    count(acceptor.counters, REJECTED_CONNECTIONS)
 
 
 cdef void take_address(PeerAddress *peer, const sockaddr_storage *address) noexcept nogil:
