@@ -75,7 +75,7 @@ def test_a_lower_limit_is_reached_soon_though_nothing_is_evicted() -> None:
     """A page a second, at which the classes are looked at then, would take 20 seconds."""
     keys = [b"large%04d" % i for i in range(80)]
     with Server(port=0, threads=2, memory_limit=MEGABYTES) as server, Client(server.address) as client:
-        put(client, keys, 200_000)
+        put(client, keys, 300_000)
         for key in keys:
             if not key.endswith(b"0"):
                 client.ask(b"delete %b\r\n" % key, b"\r\n")
