@@ -17,9 +17,10 @@ from bench.quiet import Turns
 from bench.servers import KINDS, Launch, Server
 from bench.workload import Workload
 
-#: Requests in flight and connections of a preload; a large value lowers the first.
+#: Requests in flight and connections of a preload; a large value lowers the first. With so few connections Redis does
+#: without its I/O threads, which on few cores only take time from the others.
 PRELOAD_PIPELINE = 64
-PRELOAD_CONNECTIONS = 8
+PRELOAD_CONNECTIONS = 2
 PRELOAD_BATCH = 1 << 20  # bytes
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -24,7 +24,7 @@ plot = plots.plot
 #: Programs that may be named, and the servers that they are.
 NAMED = {"memcached": ("memcached",), "redis": ("redis", "redis-io")}
 #: Rounds and seconds of a run.
-SHORT, FULL = (2, 0.3), (5, 0.6)
+SHORT, FULL = (2, 0.3), (5, 0.5)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -39,7 +39,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--servers", metavar="A,B", help=f"of {','.join(KINDS)}; without it, those that are installed"
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="runs of each server (default 5)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="length of a run (default 0.6)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="length of a run (default 0.5)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="server threads (default 1)")
     parser.add_argument("--memory", action="append", default=[], metavar="[SERVER=]MB", help="repeatable")
     parser.add_argument("--memcached", metavar="PATH", help="the memcached to run")
