@@ -306,7 +306,7 @@ def check(found: dict[str, float]) -> None:
         tools = recorded["toolchain"]
         origin = "" if tools == toolchain() else f" (recorded with {tools}; this is {toolchain()})"
         raise BenchError(f"above the bounds by more than {TOLERANCE:.0%}{origin}: {'; '.join(worse)}")
-    print(f"all within {TOLERANCE:.0%} of bounds.toml")
+    print(f"none above its bound by more than {TOLERANCE:.0%}")
 
 
 # ---- the command ---------------------------------------------------------------------------------------------------

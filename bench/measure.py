@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -243,7 +244,8 @@ class Runner:
         )
         server = stack.enter_context(Server(KINDS[name], launch))
         self.results.versions[name] = server.version()
-        self.results.commands.setdefault(name, shlex.join(server.command))
+        words = ["python" if word == sys.executable else word for word in server.command]
+        self.results.commands.setdefault(name, shlex.join(words))
         return server
 
     def run_dataset(self, workloads: list[Workload]) -> None:

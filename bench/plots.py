@@ -45,9 +45,13 @@ def draw_panel(panel, rows: list[Row], result: dict, workloads: list[str], figur
         here = [row for row in rows if row.server == server]
         if not here:
             continue
+        places = [workloads.index(row.workload) for row in here]
+        if figure == "cpu_us":
+            least, most = [row.cpu_us_least for row in here], [row.cpu_us_most for row in here]
+            panel.hlines(places, least, most, color=COLOURS[server], linewidth=1.2, alpha=0.7)
         panel.plot(
             [getattr(row, figure) for row in here],
-            [workloads.index(row.workload) for row in here],
+            places,
             linestyle="none",
             marker=MARKERS[server],
             markersize=13 if server == "null" else 7,
@@ -89,7 +93,7 @@ def draw(path: Path, result: dict, workloads: list[str]) -> None:
     with pyplot.rc_context(STYLE):
         figure, panels = pyplot.subplots(1, 2, sharey=True, figsize=(10, 1.4 + 0.34 * len(workloads)))
         draw_panel(panels[0], [row for row in rows if row.server != "redis-io"], result, workloads, "cpu_us")
-        set_ticks(panels[0], "CPU time per operation, us (left is better)")
+        set_ticks(panels[0], "CPU time per operation, us (left is better; lines: least to most)")
         draw_panel(panels[1], rows, result, workloads, "rate")
         set_ticks(panels[1], "operations per second (right is better)")
         thousands(panels[1])

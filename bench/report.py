@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from statistics import median
 
+from bench.facts import machine as machine
 from bench.measure import Results, Sample
 from bench.servers import KINDS
 

@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from bench import callgrind, chapters, facts, report
+from bench import callgrind, chapters, facts, readme, report
 from bench.chapters import Chapter
 from bench.errors import BenchError, MissingTool
 from tests.house.sources import ROOT
@@ -216,3 +216,24 @@ def test_a_bad_file_of_bounds_is_said(tmp_path):
         path.write_text(text)
         with pytest.raises(BenchError, match=r"bounds\.toml: .*--record writes it"):
             callgrind.read_bounds(path)
+
+
+# ---- the project's README ------------------------------------------------------------------------------------------
+
+
+def test_the_readme_has_the_figures_of_the_report():
+    text = (ROOT / "README.md").read_text()
+    entry = chapters.load(ROOT / readme.FOLDER / "report.json")["throughput"]
+    assert readme.updated(text, entry) == text, "python -m bench.readme puts them there"
+    assert set(readme.ROWS) <= set(entry["result"]["titles"])
+
+
+def test_figures_replace_what_was_between_the_marks():
+    found = result({"workload": "get-p16-32", "server": "memcached"}, {"workload": "get-p1-32", "server": "redis"})
+    entry = {"result": found, "command": "C", "date": "D", "machine": "M", "versions": {"x": "1"}}
+    text = readme.updated("a\n<!-- figures -->\nold \\1\n<!-- /figures -->\nb\n", entry)
+    assert text.startswith("a\n<!-- figures -->\n| workload | memcached 1.6.18 | Redis 7.0.15 |\n")
+    assert "[1] memcached 1.6.18 makes" in text
+    assert text.endswith("`C`, D; M; x 1.\n<!-- /figures -->\nb\n")
+    with pytest.raises(BenchError, match="once"):
+        readme.updated("no marks\n", entry)
