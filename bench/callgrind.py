@@ -242,8 +242,9 @@ def plot(result: dict, directory: Path) -> list[Path]:
         panel.invert_yaxis()
         panel.tick_params(left=False)
         panel.set_xlabel("user instructions per operation")
-        panel.legend(frameon=False, loc="lower right")
-        figure.tight_layout()
+        panel.margins(x=0.1)
+        figure.legend(frameon=False, loc="upper center", ncols=len(servers))
+        figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 / figure.get_figheight()))
         path = directory / "instructions.svg"
         figure.savefig(path, metadata={"Date": None})
         pyplot.close(figure)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sysconfig
 import time
-from importlib import metadata
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -41,10 +41,7 @@ def version_in(text: str) -> str:
 
 def cachecore() -> str:
     """The version of this checkout, and its commit where git knows it."""
-    try:
-        version = metadata.version("cachecore")
-    except metadata.PackageNotFoundError:
-        version = "not installed"
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     commit = answer(("git", "describe", "--always", "--dirty", "--exclude=*"))
     return f"{version}, commit {commit}" if commit else version
 

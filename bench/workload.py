@@ -61,7 +61,8 @@ class Workload:
         """Where it stands in a report: what is common first."""
         kinds = list(WORDS)
         large = self.preloaded >= 1_000_000
-        return self.threads, bool(self.limit), large, self.value, self.pipeline, kinds.index(self.kind), self.zipf
+        depth = self.pipeline * self.keys_per_request
+        return self.threads, bool(self.limit), large, self.value, depth, kinds.index(self.kind), self.zipf
 
     @property
     def dataset(self) -> tuple[int, int, int, int, bool]:
