@@ -55,7 +55,9 @@ def module(chapter: Chapter) -> ModuleType:
         raise MissingTool(f"not installed: {', '.join(missing)}")
     try:
         return importlib.import_module(f"bench.{chapter.name}")
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith(("bench", "cachecore")):
+            raise BenchError(f"there is no {error.name}: is this checkout built?") from None
         raise MissingTool(f"not installed: {error.name}") from None
 
 

@@ -152,6 +152,12 @@ def test_a_failure_ends_the_command_with_a_word(book, tmp_path):
     assert set(chapters.load(tmp_path / "report.json")) == {"good"}
 
 
+def test_a_part_of_the_checkout_that_is_missing_is_a_failure():
+    with pytest.raises(BenchError, match=r"no bench\.no_such_part: is this checkout built") as caught:
+        chapters.module(Chapter("no_such_part", 1, 1))
+    assert not isinstance(caught.value, MissingTool)
+
+
 def test_an_unknown_chapter_is_said():
     with pytest.raises(BenchError, match="unknown chapter x: there are throughput"):
         chapters.select(["x"])
