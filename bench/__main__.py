@@ -38,6 +38,12 @@ def can_plot(options: argparse.Namespace) -> bool:
     return True
 
 
+def command_of(options: argparse.Namespace) -> str:
+    """The command as a report names it: what its figures depend on, and not where they are written."""
+    chosen = [word for name in options.chapter for word in ("--chapter", name)]
+    return shlex.join(["python", "-m", "bench", *(["--short"] if options.short else []), *chosen])
+
+
 def say(line: str) -> None:
     """Progress, beside the report."""
     print(line, file=sys.stderr, flush=True)
@@ -50,7 +56,7 @@ def run(arguments: list[str]) -> None:
     entries = chapters.load(options.output / "report.json") if options.update or options.draw else {}
     with_plots = can_plot(options)
     if not options.draw:
-        command = shlex.join(["python", "-m", "bench", *arguments])
+        command = command_of(options)
 
         entries |= chapters.run_all(chosen, options.short, command, say)
     print(chapters.write(entries, options.output, plots=with_plots))

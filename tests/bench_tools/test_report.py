@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from bench import callgrind, chapters, facts, readme, report
+from bench import callgrind, chapters, facts, readme, report, workload
 from bench.chapters import Chapter
 from bench.errors import BenchError, MissingTool
 from tests.house.sources import ROOT
@@ -145,6 +145,8 @@ def test_a_failure_ends_the_command_with_a_word(book, tmp_path):
 
     options = ["--no-plot", "--output", str(tmp_path)]
     run([*options, "--chapter", "good", "--chapter", "tool"])
+    command = chapters.load(tmp_path / "report.json")["good"]["command"]
+    assert command == "python -m bench --chapter good --chapter tool"
     with pytest.raises(BenchError, match="wrong: a wrong reply"):
         run([*options, "--chapter", "wrong", "--update"])
     assert set(chapters.load(tmp_path / "report.json")) == {"good", "tool", "wrong"}
@@ -231,7 +233,7 @@ def test_the_readme_has_the_figures_of_the_report():
     text = (ROOT / "README.md").read_text()
     entry = chapters.load(ROOT / readme.FOLDER / "report.json")["throughput"]
     assert readme.updated(text, entry) == text, "python -m bench.readme puts them there"
-    assert set(readme.ROWS) <= set(entry["result"]["titles"])
+    assert set(readme.ROWS) <= {work.name for work in workload.load_all()}
 
 
 def test_figures_replace_what_was_between_the_marks():
