@@ -100,13 +100,13 @@ def clock(seconds: float) -> str:
 
 def text_of(name: str, entry: dict, pictures: list[str]) -> str:
     """One chapter's part of the report; pictures that its own text does not show follow its heading."""
-    origin = [f"Command: `{entry['command']}`.", f"{entry['date']}, {entry['seconds']} s.", f"{entry['machine']}."]
-    origin.append(", ".join(f"{program} {version}" for program, version in entry["versions"].items()) + ".")
+    versions = ", ".join(f"{program} {version}" for program, version in entry["versions"].items())
+    origin = f"`{entry['command']}`, {entry['date']}, in {entry['seconds']} s; {entry['machine']}; {versions}."
     if "result" not in entry:
         return f"## {name.capitalize()}\n\nNot run: {entry.get('skipped') or entry.get('failed')}.\n"
     heading, _, body = importlib.import_module(f"bench.{name}").markdown(entry["result"]).partition("\n")
     images = [f"![{picture.removesuffix('.svg')}]({picture})" for picture in pictures if f"({picture})" not in body]
-    return "\n\n".join([heading, *images, body.strip(), "Measured: " + " ".join(origin)]) + "\n"
+    return "\n\n".join([heading, *images, body.strip(), f"Measured by {origin}"]) + "\n"
 
 
 def draw(name: str, entry: dict, directory: Path) -> list[str]:

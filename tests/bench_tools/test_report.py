@@ -130,7 +130,7 @@ def test_one_chapter_that_cannot_run_does_not_stop_the_others(book, tmp_path):
     text = chapters.write(entries, tmp_path, plots=True)
     assert text == (tmp_path / "report.md").read_text()
     assert "## Good\n\n![good](good.svg)\n\nfound 1\n" in text
-    assert "Command: `python -m bench --short`" in text
+    assert "Measured by `python -m bench --short`, " in text
     assert "## Wrong\n\nNot run: a wrong reply.\n" in text
 
 
