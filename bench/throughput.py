@@ -24,13 +24,13 @@ plot = plots.plot
 #: Programs that may be named, and the servers that they are.
 NAMED = {"memcached": ("memcached",), "redis": ("redis", "redis-io")}
 #: Rounds and seconds of a run.
-SHORT, FULL = (2, 0.3), (5, 0.5)
+SHORT, FULL = (2, 0.25), (5, 0.5)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.throughput", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="fewer workloads, 2 rounds of 0.3 seconds")
+    parser.add_argument("--short", action="store_true", help="fewer workloads, 2 rounds of a quarter of a second")
     parser.add_argument(
         "--workload", action="append", default=[], metavar="GLOB", help="run these; repeatable"
     )
