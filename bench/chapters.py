@@ -37,7 +37,10 @@ class Chapter:
 
 CHAPTERS = (
     Chapter("throughput", short=35, full=720),
+    Chapter("latency", short=20, full=720, needs=("memcached",)),
     Chapter("hits", short=10, full=360, needs=("memcached",)),
+    Chapter("memory", short=20, full=90, needs=("memcached",)),
+    Chapter("scaling", short=10, full=60),
     Chapter("callgrind", short=12, full=60, needs=("valgrind", "callgrind_control")),
 )
 
