@@ -2,7 +2,6 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from bench.histogram cimport Histogram
 from bench.sockets cimport iovec
 
 cdef enum:
@@ -16,6 +15,8 @@ cdef enum:
     PREFIX = 4  # bytes of a key before its eight digits
     DIGITS = 10000  # four digits at a time
     ZIPF_SIZE = 1048576  # samples of the Zipf distribution
+    HIST_SUB = 16  # histogram buckets for each doubling of the latency
+    HIST_SIZE = 1024
 
 # What a token means; bench.wire.Does has the same numbers.
 cdef enum:
@@ -24,6 +25,7 @@ cdef enum:
     DOES_OPEN = 2
     DOES_CLOSE = 3
     DOES_STORED = 4
+    DOES_REFUSED = 5
 
 # How a run ended.
 cdef enum Outcome:
@@ -111,7 +113,9 @@ cdef struct Load:
     uint64_t done_keys
     uint64_t hits
     uint64_t misses
-    Histogram histogram  # of batches
+    uint64_t refused  # sets that found no memory
+    uint64_t batches
+    uint64_t histogram[HIST_SIZE]
     # The first thing that went wrong.
     int failed_errno
     uint32_t sample_size

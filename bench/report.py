@@ -50,6 +50,7 @@ class Row:
     misses: int  # of all rounds
     times_memcached: float | None  # memcached's CPU time over this one's, median of the rounds' ratios
     share_of_null: float | None  # the null server's CPU time over this one's, likewise
+    refused: int = 0  # sets that found no memory, of all rounds
 
 
 def ratio(base: list[Sample], other: list[Sample]) -> float | None:
@@ -86,6 +87,7 @@ def make_row(samples: list[Sample], reference: list[Sample], limit: list[Sample]
         misses=sum(sample.misses for sample in samples),
         times_memcached=ratio(reference, samples),
         share_of_null=ratio(limit, samples),
+        refused=sum(sample.errors for sample in samples),
     )
 
 
@@ -227,3 +229,5 @@ def notes(result: dict) -> Iterable[str]:
     for row in rows:
         if row.misses:
             yield f"**{row.server} missed {row.misses} keys of {row.workload}: its memory was too small.**"
+        if row.refused:
+            yield f"**{row.server} refused {row.refused} sets of {row.workload} for want of memory.**"

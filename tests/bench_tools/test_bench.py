@@ -194,6 +194,14 @@ def test_a_miss_is_counted():
     assert (counts["hits"], counts["misses"]) == (199, 1)
 
 
+def test_a_set_without_memory_is_counted(null_server):
+    plan = wire.make("set", VALUE)
+    refusing = dataclasses.replace(plan, write=dataclasses.replace(plan.write, reply=wire.NO_MEMORY))
+    with generator(plan, null_server(refusing)) as load:
+        counts = load.run(requests=400)
+    assert (counts["requests"], counts["errors"]) == (400, 400)
+
+
 def test_connections_do_not_draw_the_same_keys():
     seen: list[list[bytes]] = []
 

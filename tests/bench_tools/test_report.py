@@ -76,10 +76,11 @@ def test_a_figure_that_is_no_fair_reference_is_marked(workload, server, version,
 
 
 def test_misses_and_lost_items_are_said():
-    found = result({"workload": "get-p1-32", "server": "redis", "misses": 3})
+    found = result({"workload": "get-p1-32", "server": "redis", "misses": 3, "refused": 2})
     found["resident_bytes_beyond_key_and_value"]["7 keys"]["memcached"] = -2.0
     text = report.markdown(found)
     assert "redis missed 3 keys of get-p1-32" in text
+    assert "redis refused 2 sets of get-p1-32" in text
     assert "memcached did not keep all of that" in text
     assert "cachecore did not keep" not in text
 
