@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from bench.histogram cimport Histogram
 from bench.sockets cimport iovec
 
 cdef enum:
@@ -15,8 +16,6 @@ cdef enum:
     PREFIX = 4  # bytes of a key before its eight digits
     DIGITS = 10000  # four digits at a time
     ZIPF_SIZE = 1048576  # samples of the Zipf distribution
-    HIST_SUB = 16  # histogram buckets for each doubling of the latency
-    HIST_SIZE = 1024
 
 # What a token means; bench.wire.Does has the same numbers.
 cdef enum:
@@ -114,8 +113,7 @@ cdef struct Load:
     uint64_t hits
     uint64_t misses
     uint64_t refused  # sets that found no memory
-    uint64_t batches
-    uint64_t histogram[HIST_SIZE]
+    Histogram histogram  # of batches
     # The first thing that went wrong.
     int failed_errno
     uint32_t sample_size

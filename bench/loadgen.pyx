@@ -13,6 +13,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memmove, memset
 
 from bench.drawing cimport draw
+from bench.histogram cimport histogram_note, histogram_pairs
 from bench.sockets cimport (
     EAGAIN, EINTR, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLIN, EPOLLOUT, MSG_DONTWAIT, MSG_NOSIGNAL,
     bench_errno, bench_load4, bench_load8, bench_store8, epoll_create1, epoll_event, epoll_wait, iovec, msghdr,
@@ -197,8 +198,7 @@ cdef inline int take_token(Load *load, Conn *conn, Request *request, Token *toke
             return RUN_WRONG_COUNT
         conn.opened = True
         return RUN_OK
-    elif token.does == DOES_STORED or token.does == DOES_REFUSED:
-        load.refused += token.does == DOES_REFUSED
+    elif token.does == DOES_STORED:
         finish_request(load, conn, request)
         return RUN_OK
     if conn.keys_answered > request.keys or (request.has_open and not conn.opened):
@@ -278,15 +278,6 @@ cdef int conn_receive(Load *load, Conn *conn) noexcept nogil:
 
 # ---- the run -------------------------------------------------------------------------------------------------
 
-cdef inline void note_latency(Load *load, uint64_t ns) noexcept nogil:
-    """Count one batch of ``ns`` nanoseconds: HIST_SUB buckets for each doubling, exact below HIST_SUB."""
-    cdef uint32_t shift = 0
-    while (ns >> shift) >= 2 * HIST_SUB:
-        shift += 1
-    load.histogram[shift * HIST_SUB + (ns >> shift)] += 1
-    load.batches += 1
-
-
 cdef int conn_start(Load *load, Conn *conn, uint64_t now) noexcept nogil:
     """Send the next batch, or let the connection rest when the run is over. An Outcome."""
     if load.budget == 0 or now >= load.deadline:
@@ -311,7 +302,7 @@ cdef int conn_ready(Load *load, epoll_event *event) noexcept nogil:
     if conn.sent < conn.total:  # answered before it was asked
         return RUN_SURPLUS
     now = now_ns()
-    note_latency(load, now - conn.started)
+    histogram_note(&load.histogram, now - conn.started)
     conn.requests = conn.answered = 0
     return conn_start(load, conn, now)
 
@@ -477,7 +468,7 @@ cdef class LoadGenerator:
         if self.load.epoll < 0:
             raise OSError(bench_errno(), os.strerror(bench_errno()))
         for i in range(connections):
-            client = _open(address)
+            client = open_stream(address)
             self.sockets.append(client)
             conn = &self.load.conn[<size_t>i]
             self.load.connections += 1
@@ -495,7 +486,7 @@ cdef class LoadGenerator:
     def run(self, *, double seconds=0.0, uint64_t requests=0):
         """Run for ``seconds``, or send ``requests`` requests; LoadError when anything is wrong.
 
-        Returns requests, keys, hits, misses, errors (sets without memory), batches, elapsed (seconds) and the histogram of
+        Returns requests, keys, hits, misses, errors (always 0), batches, elapsed (seconds) and the histogram of
         batch latencies as pairs (upper bound in microseconds, count).
         """
         cdef int outcome
@@ -513,15 +504,15 @@ cdef class LoadGenerator:
             raise LoadError(self._explain(outcome))
         return {
             "requests": self.load.done_requests, "keys": self.load.done_keys, "hits": self.load.hits,
-            "misses": self.load.misses, "errors": self.load.refused, "batches": self.load.batches, "elapsed": elapsed,
-            "histogram": self._histogram(),
+            "misses": self.load.misses, "errors": 0, "batches": self.load.histogram.total, "elapsed": elapsed,
+            "histogram": histogram_pairs(&self.load.histogram),
         }
 
     def _reset(self):
         """Forget the counts of the run before."""
         self.load.done_requests = self.load.done_keys = self.load.hits = self.load.misses = 0
-        self.load.batches = self.load.next_key = self.load.refused = 0
-        memset(self.load.histogram, 0, sizeof(self.load.histogram))
+        self.load.next_key = 0
+        memset(&self.load.histogram, 0, sizeof(self.load.histogram))
 
     def _explain(self, int outcome):
         """One line for a failed run."""
@@ -531,16 +522,6 @@ cdef class LoadGenerator:
         elif self.load.sample_size:
             message += f": {<bytes>self.load.sample[:self.load.sample_size]!r}"
         return f"{message} (after {self.load.done_requests} good replies)"
-
-    def _histogram(self):
-        """The batch latencies as pairs (upper bound in microseconds, count), without the empty ones."""
-        pairs = []
-        for bucket in range(HIST_SIZE):
-            count = self.load.histogram[<size_t>bucket]
-            if count:
-                shift = max(bucket // HIST_SUB - 1, 0)
-                pairs.append((((bucket - shift * HIST_SUB + 1) << shift) / 1000, count))
-        return pairs
 
     def close(self):
         """Close the connections; again is a no-op."""
@@ -574,7 +555,7 @@ cdef class LoadGenerator:
         free(self.load.parts)
 
 
-def _open(address):
+def open_stream(address):
     """A connected, non-blocking stream socket."""
     if isinstance(address, tuple):
         client = socket.create_connection(address, timeout=10)
