@@ -24,6 +24,7 @@ cdef enum:
     DOES_OPEN = 2
     DOES_CLOSE = 3
     DOES_STORED = 4
+    DOES_REFUSED = 5
 
 # How a run ended.
 cdef enum Outcome:
@@ -111,6 +112,7 @@ cdef struct Load:
     uint64_t done_keys
     uint64_t hits
     uint64_t misses
+    uint64_t refused  # sets that found no memory
     Histogram histogram  # of batches
     # The first thing that went wrong.
     int failed_errno

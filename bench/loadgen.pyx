@@ -198,7 +198,8 @@ cdef inline int take_token(Load *load, Conn *conn, Request *request, Token *toke
             return RUN_WRONG_COUNT
         conn.opened = True
         return RUN_OK
-    elif token.does == DOES_STORED:
+    elif token.does == DOES_STORED or token.does == DOES_REFUSED:
+        load.refused += token.does == DOES_REFUSED
         finish_request(load, conn, request)
         return RUN_OK
     if conn.keys_answered > request.keys or (request.has_open and not conn.opened):
@@ -486,7 +487,7 @@ cdef class LoadGenerator:
     def run(self, *, double seconds=0.0, uint64_t requests=0):
         """Run for ``seconds``, or send ``requests`` requests; LoadError when anything is wrong.
 
-        Returns requests, keys, hits, misses, errors (always 0), batches, elapsed (seconds) and the histogram of
+        Returns requests, keys, hits, misses, errors (sets without memory), batches, elapsed (seconds) and the histogram of
         batch latencies as pairs (upper bound in microseconds, count).
         """
         cdef int outcome
@@ -504,14 +505,14 @@ cdef class LoadGenerator:
             raise LoadError(self._explain(outcome))
         return {
             "requests": self.load.done_requests, "keys": self.load.done_keys, "hits": self.load.hits,
-            "misses": self.load.misses, "errors": 0, "batches": self.load.histogram.total, "elapsed": elapsed,
+            "misses": self.load.misses, "errors": self.load.refused, "batches": self.load.histogram.total, "elapsed": elapsed,
             "histogram": histogram_pairs(&self.load.histogram),
         }
 
     def _reset(self):
         """Forget the counts of the run before."""
         self.load.done_requests = self.load.done_keys = self.load.hits = self.load.misses = 0
-        self.load.next_key = 0
+        self.load.next_key = self.load.refused = 0
         memset(&self.load.histogram, 0, sizeof(self.load.histogram))
 
     def _explain(self, int outcome):

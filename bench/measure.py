@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,12 +14,14 @@ from pathlib import Path
 
 from bench import wire
 from bench.errors import BenchError
+from bench.quiet import Turns
 from bench.servers import KINDS, Launch, Server
 from bench.workload import Workload
 
-#: Requests in flight and connections of a preload; a large value lowers the first.
+#: Requests in flight and connections of a preload; a large value lowers the first. With so few connections Redis does
+#: without its I/O threads, which on few cores only take time from the others.
 PRELOAD_PIPELINE = 64
-PRELOAD_CONNECTIONS = 8
+PRELOAD_CONNECTIONS = 2
 PRELOAD_BATCH = 1 << 20  # bytes
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -120,7 +124,7 @@ def pinned(cpus: frozenset[int]) -> Iterator[None]:
 
 
 def preload(server: Server, workload: Workload) -> int:
-    """Set every key of the data set; the server's growth in resident memory, in bytes."""
+    """Set the keys of the data set; the server's growth in resident memory, in bytes."""
     from bench.loadgen import LoadError, LoadGenerator
 
     before = resident(server.pid)
@@ -134,7 +138,7 @@ def preload(server: Server, workload: Workload) -> int:
             pipeline=pipeline,
             sequential=True,
         ) as load:
-            load.run(requests=workload.keys)
+            load.run(requests=workload.preloaded)
     except (LoadError, OSError) as error:
         raise BenchError(f"{server.kind.name}: preload for {workload.name}: {error}") from None
     return resident(server.pid) - before
@@ -200,7 +204,7 @@ class Results:
 
     samples: list[Sample] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
-    commands: dict[str, list[str]] = field(default_factory=dict)
+    commands: dict[str, str] = field(default_factory=dict)
     #: Bytes of resident memory per item beyond key and value, by data set and server.
     overhead: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -212,13 +216,19 @@ class Runner:
         self.plan = plan
         self.say = say
         self.results = Results()
+        self.total = 0  # runs of all workloads
+        self.turns = Turns()
 
     def run(self, workloads: list[Workload]) -> Results:
         """All workloads; those with one data set share the servers that hold it."""
+        runs = [name for work in workloads for name in self.plan.servers if work.runs_on(KINDS[name].protocol)]
+        self.total = len(runs) * self.plan.rounds
         ordered = sorted(workloads, key=lambda workload: workload.dataset)
-        with pinned(self.plan.load_cpus):
+        with self.turns:
             for _, group in groupby(ordered, key=lambda workload: workload.dataset):
                 self.run_dataset(list(group))
+        order = [workload.name for workload in workloads]
+        self.results.samples.sort(key=lambda sample: order.index(sample.workload))
         return self.results
 
     def start(self, stack: contextlib.ExitStack, name: str, workload: Workload) -> Server:
@@ -227,32 +237,40 @@ class Runner:
         launch = Launch(
             workload=workload,
             memory=plan.memory.get(name, workload.memory),
-            threads=plan.threads,
-            cpus=plan.server_cpus,
+            threads=workload.threads or plan.threads,
+            cpus=plan.server_cpus if workload.pin else frozenset(),
             binaries=plan.binaries,
             unix=plan.unix,
         )
         server = stack.enter_context(Server(KINDS[name], launch))
         self.results.versions[name] = server.version()
-        self.results.commands[name] = server.command
+        words = ["python" if word == sys.executable else word for word in server.command]
+        self.results.commands.setdefault(name, shlex.join(words))
         return server
 
     def run_dataset(self, workloads: list[Workload]) -> None:
         """The workloads of one data set on servers that are filled with it once."""
         first = workloads[0]
-        with contextlib.ExitStack() as stack:
+        with pinned(self.plan.load_cpus if first.pin else frozenset()), contextlib.ExitStack() as stack:
             stores: dict[str, Server] = {}
             for name in self.plan.servers:
-                if not KINDS[name].stores:
-                    continue
-                started = time.monotonic()
-                stores[name] = self.start(stack, name, first)
-                grown = preload(stores[name], first) / first.keys - first.value - len(wire.KEY)
-                title = f"{first.keys} keys, values of {first.value} bytes"
-                self.results.overhead.setdefault(title, {})[name] = grown
-                self.say(f"{name}: preloaded {title} in {time.monotonic() - started:.1f} s")
+                if KINDS[name].stores and any(work.runs_on(KINDS[name].protocol) for work in workloads):
+                    stores[name] = self.start(stack, name, first)
+                    self.fill(stores[name], first)
             for workload in workloads:
                 self.run_workload(workload, stores)
+
+    def fill(self, server: Server, workload: Workload) -> None:
+        """Preload a server, and note what memory that took if it was to hold everything."""
+        name = server.kind.name
+        started = time.monotonic()
+        self.turns.offer()
+        grown = preload(server, workload)
+        title = f"{workload.preloaded} keys, values of {workload.value} bytes"
+        if not workload.limit:
+            beyond = grown / workload.preloaded - workload.value - len(wire.KEY)
+            self.results.overhead.setdefault(title, {})[name] = round(beyond, 1)
+        self.say(f"{name}: preloaded {title} in {time.monotonic() - started:.1f} s")
 
     def run_workload(self, workload: Workload, stores: dict[str, Server]) -> None:
         """The rounds of one workload: every server once in each, in alternating order."""
@@ -262,11 +280,12 @@ class Runner:
                 if not workload.runs_on(KINDS[name].protocol):
                     continue
                 servers.append(stores.get(name) or self.start(stack, name, workload))
+            self.turns.offer()
             for number in range(self.plan.rounds):
                 for server in servers if number % 2 == 0 else reversed(servers):
                     sample = run_once(server, workload, self.plan, number)
                     self.results.samples.append(sample)
                     self.say(
-                        f"{workload.name} round {number + 1}: {server.kind.name}: "
+                        f"{len(self.results.samples)}/{self.total} {workload.name}: {server.kind.name}: "
                         f"{sample.cpu_us:.3f} us CPU per operation, {sample.rate:,.0f} operations/s"
                     )

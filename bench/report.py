@@ -1,21 +1,34 @@
-"""What a run is reported as: a Markdown table, JSON and a plot."""
+"""What the throughput chapter is reported as: medians, tables and notes, from the chapter's JSON alone."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields
 from statistics import median
 
-from bench.errors import BenchError
+from bench.facts import machine as machine
 from bench.measure import Results, Sample
+from bench.servers import KINDS
 
 REFERENCE = "memcached"
 LIMIT = "null"
-COLOURS = {"cachecore": "#1b7837", "memcached": "#4575b4", "redis": "#d73027", "null": "#999999"}
+#: This memcached makes a system call for every reply to pipelined classic gets.
+ONE_BY_ONE = "1.6.18"
+#: Of Okabe and Ito's palette, which people see apart who do not see all colours.
+COLOURS = {
+    "cachecore": "#009E73",
+    "memcached": "#D55E00",
+    "memcached-new": "#E69F00",
+    "redis": "#0072B2",
+    "redis-io": "#56B4E9",
+    "null": "#808080",
+}
+LEGEND = (
+    "CPU us/op is the CPU time of the server's process per operation, all its threads, user and system; least to most "
+    "of the rounds. An operation is one key. *x memcached* and *of null* compare CPU times round by round; p50 and p99 "
+    "are of a whole batch, behind those of all other connections; load is the load generator's CPU time per operation. "
+    "*null* receives and sends as many bytes and does nothing else: the limit."
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,7 @@ class Row:
     misses: int  # of all rounds
     times_memcached: float | None  # memcached's CPU time over this one's, median of the rounds' ratios
     share_of_null: float | None  # the null server's CPU time over this one's, likewise
+    refused: int = 0  # sets that found no memory, of all rounds
 
 
 def ratio(base: list[Sample], other: list[Sample]) -> float | None:
@@ -73,6 +87,7 @@ def make_row(samples: list[Sample], reference: list[Sample], limit: list[Sample]
         misses=sum(sample.misses for sample in samples),
         times_memcached=ratio(reference, samples),
         share_of_null=ratio(limit, samples),
+        refused=sum(sample.errors for sample in samples),
     )
 
 
@@ -81,21 +96,90 @@ def summarize(samples: Iterable[Sample]) -> list[Row]:
     groups: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
         groups.setdefault((sample.workload, sample.server), []).append(sample)
-    return [
+    order = list(KINDS)
+    rows = [
         make_row(group, groups.get((workload, REFERENCE), []), groups.get((workload, LIMIT), []))
         for (workload, _), group in groups.items()
     ]
+    workloads = list(dict.fromkeys(row.workload for row in rows))
+    return sorted(rows, key=lambda row: (workloads.index(row.workload), order.index(row.server)))
 
 
-def markdown(results: Results, about: dict[str, object]) -> str:
-    """The report for people."""
+def rounded(record: dict[str, object]) -> dict[str, object]:
+    """The same with floats of five significant digits: what is behind them is noise."""
+    return {name: float(f"{v:.5g}") if isinstance(v, float) else v for name, v in record.items()}
+
+
+def as_json(results: Results, titles: dict[str, str], settings: dict[str, object]) -> dict[str, object]:
+    """The chapter's result: the rows, and each single run as a list of figures, those of a row together."""
+    groups: dict[tuple[str, str], list[list[object]]] = {}
+    for sample in results.samples:
+        figures = list(rounded(asdict(sample)).values())
+        groups.setdefault((sample.workload, sample.server), []).append(figures)
+    return {
+        "settings": settings,
+        "servers": results.versions,
+        "commands": results.commands,
+        "titles": titles,
+        "resident_bytes_beyond_key_and_value": results.overhead,
+        "rows": [rounded(asdict(row)) for row in summarize(results.samples)],
+        "sample_fields": [field.name for field in fields(Sample)],
+        "samples": list(groups.values()),
+    }
+
+
+def rows_of(result: dict) -> list[Row]:
+    """The rows of a chapter's result."""
+    return [Row(**row) for row in result["rows"]]
+
+
+def label(server: str, versions: dict[str, str]) -> str:
+    """What a server is called in a table or a plot."""
+    version = versions.get(server, "")
+    names = {"cachecore": "cachecore", "null": "the limit"}
+    if server in names:
+        return names[server]
+    if server == "redis-io":
+        return f"Redis {version}, I/O threads"
+    return f"{'Redis' if server == 'redis' else 'memcached'} {version}"
+
+
+def one_by_one(row: Row, result: dict) -> bool:
+    """Whether a row is of the memcached that answers pipelined classic gets one by one."""
+    pipelined = row.workload.startswith(("get-p", "mix-p")) and not row.workload.startswith(("get-p1-", "mix-p1-"))
+    return pipelined and row.server.startswith("memcached") and result["servers"].get(row.server) == ONE_BY_ONE
+
+
+def overview(result: dict, workloads: Iterable[str] = ()) -> str:
+    """A table of workloads by servers, CPU time and operations per second in each cell; all, or those named."""
+    rows = rows_of(result)
+    by_place = {(row.workload, row.server): row for row in rows}
+    servers = [name for name in KINDS if name in {row.server for row in rows}]
+    titles = [label(name, result["servers"]) for name in servers]
+    lines = ["| workload | " + " | ".join(titles) + " |", "|---|" + "--:|" * len(servers)]
+    for name in workloads or dict.fromkeys(row.workload for row in rows):
+        cells = [cell(by_place.get((name, server)), result) for server in servers]
+        lines.append(f"| {result['titles'][name]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def cell(row: Row | None, result: dict) -> str:
+    """CPU microseconds per operation and million operations per second of one row."""
+    if row is None:
+        return ""
+    cpu = f"{row.cpu_us:.2f}" if row.cpu_us < 10 else f"{row.cpu_us:.0f}"
+    rate = f"{row.rate / 1e6:.2f}" if row.rate >= 1e5 else f"{row.rate / 1e6:.3f}"
+    return f"{cpu} / {rate}{' [1]' if one_by_one(row, result) else ''}"
+
+
+def details(result: dict) -> str:
+    """The table of all figures."""
     lines = [
         "| workload | server | ops/s | CPU us/op | least to most | user | system | x memcached | of null "
         "| p50 us | p99 us | load us/op |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    rows = summarize(results.samples)
-    for row in rows:
+    for row in rows_of(result):
         times = "" if row.times_memcached is None else f"{row.times_memcached:.2f}"
         share = "" if row.share_of_null is None else f"{row.share_of_null:.0%}"
         lines.append(
@@ -103,13 +187,41 @@ def markdown(results: Results, about: dict[str, object]) -> str:
             f"| {row.cpu_us_least:.3f} to {row.cpu_us_most:.3f} | {row.user_us:.3f} | {row.system_us:.3f} "
             f"| {times} | {share} | {row.p50_us:,.0f} | {row.p99_us:,.0f} | {row.load_us:.3f} |"
         )
-    lines += ["", *_notes(results, rows), "", *(f"- {name}: {value}" for name, value in about.items())]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
-def _notes(results: Results, rows: list[Row]) -> Iterable[str]:
-    """What a reader of the table has to know about this run."""
-    for title, servers in results.overhead.items():
+def markdown(result: dict) -> str:
+    """The chapter for people."""
+    settings = ", ".join(f"{name} {value}" for name, value in result["settings"].items())
+    parts = [
+        "## Throughput",
+        f"`python -m bench.throughput`: {settings}.",
+        "Server CPU time per operation in microseconds / million operations per second:",
+        overview(result),
+        *notes(result),
+        "### All figures",
+        LEGEND,
+        details(result),
+        "### How the servers were started",
+        "\n".join(f"- {name}: `{command}`" for name, command in result["commands"].items()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def notes(result: dict) -> Iterable[str]:
+    """What a reader of the tables has to know about this run."""
+    rows = rows_of(result)
+    if any(one_by_one(row, result) for row in rows):
+        yield (
+            f"[1] memcached {ONE_BY_ONE} makes a system call for each reply to pipelined classic gets, which its own "
+            "meta get and newer versions do not: no fair reference."
+        )
+    if any(row.server == "redis-io" for row in rows):
+        yield (
+            "Redis' I/O threads spin while they wait, which counts as CPU time: its operations per second say more. "
+            "It may use every core, that of the load generator too; the others with one thread have one core."
+        )
+    for title, servers in result["resident_bytes_beyond_key_and_value"].items():
         figures = ", ".join(f"{name} {grown:.0f}" for name, grown in servers.items())
         yield f"Resident bytes per item beyond key and value ({title}): {figures}."
         for name in (name for name, grown in servers.items() if grown < 0):
@@ -117,87 +229,5 @@ def _notes(results: Results, rows: list[Row]) -> Iterable[str]:
     for row in rows:
         if row.misses:
             yield f"**{row.server} missed {row.misses} keys of {row.workload}: its memory was too small.**"
-    version = results.versions.get(REFERENCE, "")
-    if sends_each_reply_alone(version):
-        yield (
-            f"**memcached {version} makes a system call for each reply to pipelined classic gets. Its get "
-            "and mix rows with p16 and p64 are no fair reference: take --memcached PATH with a newer one, or "
-            "compare metaget.**"
-        )
-
-
-def sends_each_reply_alone(version: str) -> bool:
-    """Whether this memcached is known to make a system call for every pipelined classic get."""
-    return version == "1.6.18"
-
-
-def machine() -> dict[str, object]:
-    """What the numbers depend on, beside the servers."""
-    model = "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-    }
-
-
-def write_json(path: Path, results: Results, about: dict[str, object]) -> None:
-    """Everything, samples included, for tools."""
-    content = {
-        **about,
-        "versions": results.versions,
-        "commands": results.commands,
-        "resident_bytes_beyond_key_and_value": results.overhead,
-        "rows": [asdict(row) for row in summarize(results.samples)],
-        "samples": [asdict(sample) for sample in results.samples],
-    }
-    path.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def check_plot() -> None:
-    """BenchError when plots cannot be drawn: better before the run than after it."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise BenchError(
-            "the plot needs matplotlib: pip install 'cachecore[bench]', or leave it out with --no-plot"
-        ) from None
-
-
-def write_plot(paths: Iterable[Path], results: Results) -> None:
-    """Server CPU time per operation as bars: a panel for each workload, its whiskers least and most."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    rows = summarize(results.samples)
-    workloads = list(dict.fromkeys(row.workload for row in rows))
-    columns = min(len(workloads), 4)
-    height = -(-len(workloads) // columns)
-    figure, panels = pyplot.subplots(height, columns, figsize=(3.2 * columns, 2.6 * height), squeeze=False)
-    for panel, workload in zip(panels.flat, workloads, strict=False):
-        here = [row for row in rows if row.workload == workload]
-        whiskers = [
-            [row.cpu_us - row.cpu_us_least for row in here],
-            [row.cpu_us_most - row.cpu_us for row in here],
-        ]
-        names = [row.server for row in here]
-        bars = panel.bar(names, [row.cpu_us for row in here], color=[COLOURS[name] for name in names])
-        panel.errorbar(names, [row.cpu_us for row in here], whiskers, fmt="none", ecolor="black", capsize=3)
-        panel.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
-        panel.margins(y=0.12)
-        panel.set_title(workload, fontsize=9)
-        panel.tick_params(labelsize=7)
-    for panel in list(panels.flat)[len(workloads) :]:
-        panel.set_visible(False)
-    figure.supylabel("server CPU time per operation, us", fontsize=9)
-    figure.tight_layout()
-    for path in paths:
-        figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+        if row.refused:
+            yield f"**{row.server} refused {row.refused} sets of {row.workload} for want of memory.**"

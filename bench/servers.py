@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -26,6 +27,8 @@ STOP_SECONDS = 10.0
 #: Connections every server must admit: the load generator's most, and some.
 CONNECTIONS = 1100
 PR_SET_PDEATHSIG = 1
+#: The cores of this machine that the bench may use, read before anything is tied to fewer of them.
+CPUS = frozenset(os.sched_getaffinity(0))
 
 Address = tuple[str, int] | str
 
@@ -36,9 +39,9 @@ class Launch:
 
     workload: Workload  # one of those it will serve: the null server needs it
     memory: int  # megabytes
-    threads: int = 1
+    threads: int = 1  # worker threads; redis has one that executes commands, whatever this is
     connections: int = CONNECTIONS  # that the server admits
-    cpus: frozenset[int] = frozenset()  # empty: not pinned
+    cpus: frozenset[int] = frozenset()  # empty: all of them
     binaries: dict[str, str] = field(default_factory=dict)  # by server name, where not the default one
     unix: bool = False
     prefix: tuple[str, ...] = ()  # a command that runs the server, such as valgrind's
@@ -68,18 +71,27 @@ def _cachecore(launch: Launch, address: Address) -> list[str]:
     return [sys.executable, "-m", "cachecore", *_memcached_options(launch, address)]
 
 
-def _memcached(launch: Launch, address: Address) -> list[str]:
-    return [launch.binaries.get("memcached", "memcached"), *_memcached_options(launch, address)]
+def _memcached(launch: Launch, address: Address, name: str = "memcached") -> list[str]:
+    return [launch.binaries.get(name, KINDS[name].binary), *_memcached_options(launch, address)]
 
 
-def _redis(launch: Launch, address: Address) -> list[str]:
+def io_threads(launch: Launch) -> int:
+    """I/O threads of ``redis-io``, its main thread counted: as many as asked for, else 4, but not above the cores.
+
+    They spin while they wait, so that one without a core of its own takes the time of those that work.
+    """
+    return launch.threads if launch.threads > 1 else max(2, min(4, len(CPUS)))
+
+
+def _redis(launch: Launch, address: Address, name: str = "redis") -> list[str]:
     if isinstance(address, str):
         where = ["--port", "0", "--unixsocket", address]
     else:
         where = ["--bind", address[0], "--port", str(address[1])]
     limits = ["--maxmemory", f"{launch.memory}mb", "--maxmemory-policy", "allkeys-lru"]
-    threads = ["--io-threads", str(launch.threads)] if launch.threads > 1 else []
-    binary = launch.binaries.get("redis", "redis-server")
+    several = ["--io-threads", str(io_threads(launch)), "--io-threads-do-reads", "yes"]
+    threads = several if name == "redis-io" else ["--io-threads", "1"]
+    binary = launch.binaries.get(name, KINDS[name].binary)
     return [binary, *where, "--save", "", "--appendonly", "no", *limits, *threads]
 
 
@@ -98,20 +110,36 @@ class Kind:
     name: str
     command: Callable[[Launch, Address], list[str]]
     protocol: str = "memcached"
+    binary: str = ""  # the program, where it is not part of this checkout
     stores: bool = (
         True  # whether it keeps what it is told, so that it needs a preload and its keys can be checked
     )
+    spreads: bool = False  # it has more threads than asked for, and is not tied to fewer cores
 
 
+#: memcached-new is a second memcached to compare with, where a program of that name is in the path.
 KINDS = {
     kind.name: kind
     for kind in (
         Kind("cachecore", _cachecore),
-        Kind("memcached", _memcached),
-        Kind("redis", _redis, protocol="redis"),
+        Kind("memcached", _memcached, binary="memcached"),
+        Kind("memcached-new", partial(_memcached, name="memcached-new"), binary="memcached-new"),
+        Kind("redis", _redis, protocol="redis", binary="redis-server"),
+        Kind(
+            "redis-io",
+            partial(_redis, name="redis-io"),
+            protocol="redis",
+            binary="redis-server",
+            spreads=True,
+        ),
         Kind("null", _null, stores=False),
     )
 }
+
+
+def installed() -> tuple[str, ...]:
+    """The servers that this machine has."""
+    return tuple(name for name, kind in KINDS.items() if not kind.binary or shutil.which(kind.binary))
 
 
 def free_port() -> int:
@@ -153,12 +181,11 @@ class Server:
     def start(self) -> None:
         """Start the process and wait until it accepts connections."""
         libc = ctypes.CDLL(None)  # loaded before the fork: after it as little as possible happens
-        cpus = self.launch.cpus
+        cpus = CPUS if self.kind.spreads or not self.launch.cpus else self.launch.cpus
 
         def prepare() -> None:
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # not to outlive a bench that is killed
-            if cpus:
-                os.sched_setaffinity(0, cpus)
+            os.sched_setaffinity(0, cpus)
 
         try:
             with self.log.open("wb") as log:

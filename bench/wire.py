@@ -20,6 +20,7 @@ INLINE_VALUE_MAX = 4096
 #: A value begins with its own key, so that a reply with another key's value is noticed.
 VALUE_MIN = len(KEY)
 FILLER = b"."
+NO_MEMORY = b"SERVER_ERROR out of memory storing object\r\n"
 
 KINDS = ("get", "set", "mix", "metaget", "multiget")
 
@@ -32,6 +33,7 @@ class Does(IntEnum):
     OPEN = 2  # first token of a reply to many keys
     CLOSE = 3  # last token of a reply: what was not a hit before it was a miss
     STORED = 4  # the reply to a set
+    REFUSED = 5  # the reply to a set that found no memory, which a full memcached gives now and then
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,8 @@ def _meta_get(value: int) -> Request:
 
 def _classic_set(value: int) -> Request:
     text, tail = _split_value(b"set %s 0 0 %d\r\n" % (KEY, value), value)
-    return Request(text, 1, tail, (Token(b"STOR", 8, Does.STORED),), b"STORED\r\n")
+    tokens = (Token(b"STOR", 8, Does.STORED), Token(NO_MEMORY[:4], len(NO_MEMORY), Does.REFUSED))
+    return Request(text, 1, tail, tokens, b"STORED\r\n")
 
 
 def _redis_get(value: int) -> Request:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import itertools
+import json
+import os
 import socket
 import sys
 import threading
@@ -12,10 +15,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench import build, report, wire, workload
+from bench import build, callgrind, plots, quiet, report, wire, workload
 from bench.errors import BenchError
-from bench.measure import Plan, Runner, Sample, quantile
-from bench.servers import KINDS, Launch, Server
+from bench.measure import Plan, Runner, Sample, pinned, preload, quantile
+from bench.servers import CPUS, KINDS, Launch, Server
 
 VALUE = 32
 STALL = 0.5  # seconds
@@ -191,6 +194,14 @@ def test_a_miss_is_counted():
     assert (counts["hits"], counts["misses"]) == (199, 1)
 
 
+def test_a_set_without_memory_is_counted(null_server):
+    plan = wire.make("set", VALUE)
+    refusing = dataclasses.replace(plan, write=dataclasses.replace(plan.write, reply=wire.NO_MEMORY))
+    with generator(plan, null_server(refusing)) as load:
+        counts = load.run(requests=400)
+    assert (counts["requests"], counts["errors"]) == (400, 400)
+
+
 def test_connections_do_not_draw_the_same_keys():
     seen: list[list[bytes]] = []
 
@@ -222,7 +233,7 @@ def test_connections_do_not_draw_the_same_keys():
     ("name", "kind"),
     [
         (name, kind)
-        for name in ("memcached", "redis")
+        for name in ("memcached", "redis", "redis-io")
         for kind in wire.KINDS
         if workload.Workload("test", kind).runs_on(KINDS[name].protocol)
     ],
@@ -244,15 +255,78 @@ def test_real_servers_hit_after_a_preload(name, kind, zipf):
     assert after["misses"] == 0
 
 
-def test_the_whole_bench_over_unix_sockets(tmp_path):
+def test_a_run_over_unix_sockets():
     work = workload.Workload("tiny", "mix", keys=500, connections=4, pipeline=4)
     lines: list[str] = []
     plan = Plan(servers=("null",), rounds=2, seconds=0.05, warm_up=0.01, unix=True)
     results = Runner(plan, lines.append).run([work])
     assert [sample.round for sample in results.samples] == [0, 1]
     assert all(sample.cpu_us > 0 for sample in results.samples)
-    report.write_json(tmp_path / "report.json", results, {})
-    assert "| tiny | null |" in report.markdown(results, {})
+    assert [line.split()[0] for line in lines] == ["1/2", "2/2"]
+    result = report.as_json(results, {"tiny": work.title}, {"rounds:": 2})
+    assert "| tiny | null |" in report.markdown(json.loads(json.dumps(result)))
+
+
+def test_a_full_cache_is_filled_with_what_the_workload_says():
+    work = workload.Workload("full", "set", keys=10**6, filled=700, limit=64)
+    with Server(KINDS["memcached"], Launch(work, work.memory)) as server:
+        preload(server, work)
+        with server.connect(10) as client:
+            client.sendall(b"stats\r\n")
+            answer = client.recv(65536).decode()
+    assert "STAT curr_items 700\r\n" in answer
+    assert f"STAT limit_maxbytes {64 << 20}\r\n" in answer
+
+
+@pytest.mark.parametrize(
+    ("name", "threads", "expected"),
+    [("redis", 1, "1"), ("redis", 2, "1"), ("redis-io", 3, "3"), ("redis-io", 1, str(max(2, min(4, len(CPUS)))))],
+)
+def test_redis_says_the_io_threads_it_was_given(name, threads, expected):
+    work = workload.Workload("test", "get")
+    with (
+        Server(KINDS[name], Launch(work, 77, threads=threads)) as server,
+        server.connect(10) as client,
+        client.makefile("rb") as answers,
+    ):
+        said = {}
+        for setting in (b"io-threads", b"io-threads-do-reads", b"maxmemory", b"maxmemory-policy", b"appendonly"):
+            client.sendall(b"CONFIG GET %s\r\n" % setting)
+            said[setting.decode()] = [answers.readline() for _ in range(5)][-1].decode().strip()
+    reads = "yes" if name == "redis-io" else "no"
+    assert said == {
+        "io-threads": expected,
+        "io-threads-do-reads": reads,
+        "maxmemory": str(77 << 20),
+        "maxmemory-policy": "allkeys-lru",
+        "appendonly": "no",
+    }
+
+
+def test_a_server_with_more_threads_than_asked_for_has_all_cores():
+    work = workload.Workload("test", "get")
+    one = frozenset([min(CPUS)])
+    cores = {}
+    for name in ("redis", "redis-io"):
+        with pinned(one), Server(KINDS[name], Launch(work, work.memory, cpus=one)) as server:
+            cores[name] = os.sched_getaffinity(server.pid)
+    assert cores == {"redis": one, "redis-io": CPUS}
+
+
+def test_turns_wait_for_who_has_the_lock(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    monkeypatch.setenv("BENCH_LOCK", str(path))
+    monkeypatch.setattr(quiet, "PAUSE", 0.0)
+    with quiet.Turns() as turns, path.open() as other:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        turns.offer()
+        began = turns.since
+        monkeypatch.setattr(quiet, "LONGEST", -1.0)
+        turns.offer()
+        assert turns.since > began
+    with path.open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_server_that_does_not_start_is_said(tmp_path):
@@ -266,8 +340,14 @@ def test_a_server_that_does_not_start_is_said(tmp_path):
 
 
 def test_the_workload_files_are_sound():
-    names = [work.name for work in workload.load_all()]
-    assert {"get-p16-32", "set-p16-32", "mix-p16-32", "metaget-p16-32", "multiget100-32"} <= set(names)
+    known = workload.load_all()
+    everything = {work.name for work in workload.select(known, [], short=False)}
+    short = {work.name for work in workload.select(known, [], short=True)}
+    assert {"get-p16-32", "set-p16-32", "mix-p16-32", "metaget-p16-32", "multiget100-32"} <= short < everything
+    assert set(plots.OVERVIEW) <= everything
+    assert set(callgrind.SHORT) < set(callgrind.WORKLOADS) <= everything
+    titles = [work.title for work in known]
+    assert len(set(titles)) == len(titles)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +369,7 @@ def test_a_wrong_workload_file_is_said(tmp_path, text, complaint):
 
 @pytest.mark.parametrize("option", ["--memcached", "--redis"])
 def test_a_server_that_is_named_has_to_be_there(option):
-    from bench.__main__ import run
+    from bench.throughput import run
 
     with pytest.raises(BenchError, match="there is no program /nonexistent"):
         run([option, "/nonexistent", "--no-plot"])
@@ -304,7 +384,7 @@ def test_ratios_are_taken_round_by_round():
 
     samples = [sample("memcached", n, cpu) for n, cpu in enumerate([2.0, 4.0, 6.0])]
     samples += [sample("cachecore", n, cpu) for n, cpu in enumerate([1.0, 4.0, 1.0])]
-    memcached, cachecore = report.summarize(samples)
+    cachecore, memcached = report.summarize(samples)
     assert memcached.times_memcached == 1
     assert cachecore.times_memcached == 2
     assert cachecore.cpu_us == 1
