@@ -194,12 +194,17 @@ def _automove_window(admin: Admin, looks: int) -> Reply:
 
 
 def _lru_flat(admin: Admin) -> Reply:
-    admin.control.set_lru_segmented(False)
+    admin.control.set_lru_policy("flat")
     return _OK
 
 
 def _lru_segmented(admin: Admin) -> Reply:
-    admin.control.set_lru_segmented(True)
+    admin.control.set_lru_policy("segmented")
+    return _OK
+
+
+def _lru_s3fifo(admin: Admin) -> Reply:
+    admin.control.set_lru_policy("s3fifo")
     return _OK
 
 
@@ -349,6 +354,7 @@ _ROWS: Final[tuple[_Row, ...]] = (
     _row("slabs automove", _automove, _uint32, malformed=_FORMAT),
     _row("lru mode flat", _lru_flat, refusal=_MAINTAINS),
     _row("lru mode segmented", _lru_segmented, refusal=_MAINTAINS),
+    _row("lru mode s3fifo", _lru_s3fifo, refusal=_MAINTAINS),
     _row("lru tune", _lru_tune, _uint32, _uint32, _number, _number),
     _row("lru temp_ttl", _lru_temporary, _int32, refusal=_MAINTAINS),
     _row("lru_crawler enable", _crawler_enable, exact=True),

@@ -101,10 +101,10 @@ class Control(Protocol):
     # The lists.
 
     @property
-    def lru_segmented(self) -> bool:
-        """Whether items are moved between hot, warm and cold lists."""
+    def lru_policy(self) -> str:
+        """Who is evicted next: ``s3fifo``, ``segmented`` or ``flat``."""
 
-    def set_lru_segmented(self, on: bool) -> None:
+    def set_lru_policy(self, policy: str) -> None:
         """Only called with the maintainer."""
 
     @property

@@ -57,6 +57,10 @@ ABSENT: Final[Mapping[str, str]] = {
 }
 
 
+#: What ``lru_policy`` can be.
+LRU_POLICIES: Final = ("s3fifo", "segmented")
+
+
 def yes_no(value: bool) -> str:
     """A switch as ``stats settings`` has it."""
     return "yes" if value else "no"
@@ -115,8 +119,15 @@ class Extended:
     )
     lru_maintainer: bool = toggle(
         True,
-        "the segmented LRU (hot, warm, cold) and the thread that keeps it; without, one LRU list per class",
+        "lists of several parts, as lru_policy says, and the upkeep that they need; without, one LRU list per class",
         stats={"lru_maintainer_thread": yes_no},
+    )
+    lru_policy: str = suboption(
+        "name",
+        "s3fifo",
+        choice(LRU_POLICIES, "lru_policy must be s3fifo or segmented", EXIT_FAILURE),
+        "who is evicted: s3fifo admits to the main list what is used again; segmented is memcached's LRU",
+        missing=_VALUE,
     )
     hot_lru_pct: int = suboption(
         "num",
@@ -157,7 +168,7 @@ class Extended:
         "0-2",
         1,
         whole(0, 2, "slab_automove must be between 0 and 2", EXIT_FAILURE),
-        "whether they do by themselves: 0 not, 1 to where the youngest items are evicted, 2 at every eviction",
+        "whether they do by themselves: 0 not, 1 to where a page more brings most hits, 2 at every eviction",
         words={"{}": 1, "no_{}": 0},
     )
     slab_automove_ratio: float = suboption(

@@ -49,7 +49,7 @@ def engine_options(settings: Settings, users: Users | None = None) -> dict[str, 
         # Items.
         "evictions": not settings.disable_evictions,
         "use_cas": not settings.disable_cas,
-        "lru_segmented": settings.lru_maintainer,
+        "lru_policy": settings.lru_policy if settings.lru_maintainer else "flat",
         "lru_maintainer": settings.lru_maintainer,
         "hot_lru_pct": settings.hot_lru_pct,
         "warm_lru_pct": settings.warm_lru_pct,

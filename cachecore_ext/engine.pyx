@@ -36,7 +36,7 @@ from cachecore_ext.protocol.prefixes cimport (
 )
 from cachecore_ext.protocol.session cimport Service
 from cachecore_ext.restart cimport begin_file, save_store, take_up
-from cachecore_ext.storage.balance cimport RATIO_ONE
+from cachecore_ext.storage.balance cimport RATIO_ONE, balance_watch
 from cachecore_ext.storage.lru cimport FACTOR_ONE, TEMP_OFF
 from cachecore_ext.storage.maintenance cimport (
     Maintenance, maintenance_free, maintenance_init, maintenance_run, maintenance_wake,
@@ -70,6 +70,7 @@ cdef enum:
     HEAP_FREE_KEPT = 4 * 1024    # ... when there are more
 
 MOVE_ANSWERS = ("OK", "BUSY", "BADCLASS", "NOSPARE", "SAME")
+LRU_POLICIES = ("flat", "segmented", "s3fifo")  # in the order of storage/lru's LruMode
 BUSY_NAMES = ("none", "in_use", "uploading", "no_memory")
 
 cdef void *allocate(size_t size) noexcept nogil:
@@ -151,7 +152,7 @@ cdef class Engine:
         slab_sizes=(),
         slab_chunk_max=CHUNK_MAX,
         hugepages=False,
-        lru_segmented=True,
+        lru_policy="s3fifo",
         lru_maintainer=True,
         hot_lru_pct=20,
         warm_lru_pct=40,
@@ -224,7 +225,7 @@ cdef class Engine:
         )
         self.maintenance.lru = lru_maintainer
         self.maintenance.moves = slab_reassign
-        self.set_lru_segmented(lru_segmented and lru_maintainer)
+        self.set_lru_policy(lru_policy)
         self.set_lru_tuning(hot_lru_pct, warm_lru_pct, hot_max_factor, warm_max_factor)
         self.set_temporary_ttl(temporary_ttl)
         self.set_crawler_enabled(lru_crawler)
@@ -295,6 +296,7 @@ cdef class Engine:
         if maintenance_init(&self.maintenance, store, &self.counter_sets[threads + 1], &self.logs[threads + 1],
                             &self.stopping) != 0:
             raise OSError("cannot set up the maintenance: no file descriptors left")
+        balance_watch(&self.maintenance.balance, self.counter_sets, self.ncounter_sets)
 
     def __dealloc__(self):
         self._release()
@@ -581,7 +583,7 @@ cdef class Engine:
 
     def slabs_reassign(self, int64_t source, int64_t target):
         self._check_open()
-        answer = mover_request(&self.maintenance.mover, &self.store.slabs, source, target)
+        answer = mover_request(&self.maintenance.mover, &self.store.slabs, source, target, False)
         maintenance_wake(&self.maintenance)
         return MOVE_ANSWERS[<int>answer]
 
@@ -622,14 +624,14 @@ cdef class Engine:
         self._check_open()
         return load_u32(&self.maintenance.balance.window)
 
-    def set_lru_segmented(self, bint on):
+    def set_lru_policy(self, str policy):
         self._check_open()
-        store_u32(&self.store.lru.tuning.segmented, on)
+        store_u32(&self.store.lru.tuning.mode, LRU_POLICIES.index(policy))
 
     @property
-    def lru_segmented(self):
+    def lru_policy(self):
         self._check_open()
-        return bool(load_u32(&self.store.lru.tuning.segmented))
+        return LRU_POLICIES[load_u32(&self.store.lru.tuning.mode)]
 
     def set_lru_tuning(self, uint32_t hot_pct, uint32_t warm_pct, double hot_factor, double warm_factor):
         cdef double most = 0xFFFFFFFF

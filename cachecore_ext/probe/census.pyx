@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from cachecore_ext.storage.item cimport Item, item_key, item_meta, item_nkey, item_size
-from cachecore_ext.storage.lru cimport SEGMENTS, LruSegment, Segment, item_segment, lru_id
+from cachecore_ext.storage.lru cimport SEGMENTS, WARM, LruSegment, Segment, item_segment, lru_id
 from cachecore_ext.storage.slabs cimport PAGE_SIZE, SlabClass, chunk_at, chunk_page, page_chunk, page_class
 from cachecore_ext.storage.table cimport (
     SLOTS, Bucket, bucket_next, hash_tag, table_bucket, table_find_locked, table_stripe,
@@ -152,4 +152,7 @@ cdef list segment_census(Lru *lru, uint32_t cls, Segment segment):
 cdef list lru_census(Lru *lru, uint32_t cls):
     """The references in each of a class's segments."""
     assert lru.classes[cls].lock.word == 0, f"class {cls}: locked"
-    return [segment_census(lru, cls, <Segment>segment) for segment in range(<int>SEGMENTS)]
+    found = [segment_census(lru, cls, <Segment>segment) for segment in range(<int>SEGMENTS)]
+    hand = lru.classes[cls].hand
+    assert hand == 0 or hand in found[<int>WARM], f"class {cls}: the hand points to what is not in WARM"
+    return found

@@ -8,9 +8,9 @@ from cachecore_ext.storage.item cimport (
 )
 from cachecore_ext.storage.store cimport (
     NO_MEMORY, NOT_FOUND, PUT_APPEND, PUT_SET, STORED, Context, Put, Store, StoreStatus, ValueCursor, cursor_open,
-    cursor_skip, store_commit, store_delta_locked, store_drop_failed, store_extend, store_fetched_locked,
-    store_find_locked, store_hash, store_hold_locked, store_lock, store_put, store_release, store_reserve,
-    store_unlink_locked, store_unlock,
+    cursor_skip, store_commit, store_count_hit, store_delta_locked, store_drop_failed, store_extend,
+    store_fetched_locked, store_find_locked, store_hash, store_hold_locked, store_lock, store_put, store_release,
+    store_reserve, store_unlink_locked, store_unlock,
 )
 
 
@@ -144,6 +144,7 @@ cdef bint demand_once(Context *context, const char *key, uint32_t nkey, char *va
     item = store_find_locked(context, h, key, nkey)
     if item != NULL:
         store_fetched_locked(context, item)
+        store_count_hit(context, item)
     store_unlock(context.store, h)
     if item != NULL:
         return True

@@ -13,8 +13,8 @@ from cachecore_ext.storage.item cimport (
     item_meta, item_nkey, item_set_exptime, item_set_time, item_time, item_unmark,
 )
 from cachecore_ext.storage.lru cimport (
-    SEGMENTS, Lru as LruStruct, lru_defer_locked, lru_fetched, lru_init, lru_juggle_locked, lru_link,
-    lru_replace_locked, lru_rewrite, lru_unlink, lru_victim_locked,
+    ARRIVAL_NEW, LRU_S3FIFO, SEGMENTS, Lru as LruStruct, lru_defer_locked, lru_fetched, lru_init, lru_juggle_locked,
+    lru_link, lru_replace_locked, lru_rewrite, lru_unlink, lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport (
     CHUNK_MAX, SlabSettings, Slabs as SlabsStruct, chunk_at, chunk_class, chunk_page, chunk_ref, page_class, slab_alloc,
@@ -360,23 +360,26 @@ cdef class Lru:
     cdef readonly Slabs slabs
     cdef LruStruct lru
 
-    def __cinit__(self, Slabs slabs not None, *, bint segmented=True):
+    def __cinit__(self, Slabs slabs not None, *, int mode=LRU_S3FIFO):
         self.slabs = slabs
         lru_init(&self.lru, slabs.slabs)
-        self.lru.tuning.segmented = segmented
+        self.lru.tuning.mode = mode
 
     cdef Item *item(self, uint32_t ref):
         return <Item *>chunk_at(self.slabs.slabs, ref)
 
-    def tune(self, *, hot_pct=20, warm_pct=40, hot_factor=200, warm_factor=2000, temporary_ttl=0xFFFFFFFF):
-        """The tuning; the factors in thousandths."""
+    def tune(self, *, hot_pct=20, warm_pct=40, hot_factor=200, warm_factor=2000, temporary_ttl=0xFFFFFFFF,
+             mode=None):
+        """The tuning; the factors in thousandths. The mode stays unless one is given."""
+        if mode is not None:
+            self.lru.tuning.mode = mode
         self.lru.tuning.hot_pct = hot_pct
         self.lru.tuning.warm_pct = warm_pct
         self.lru.tuning.hot_factor = hot_factor
         self.lru.tuning.warm_factor = warm_factor
         self.lru.tuning.temporary_ttl = temporary_ttl
 
-    def link(self, uint32_t cls, uint32_t nkey=10, uint32_t now=100, uint32_t exptime=0):
+    def link(self, uint32_t cls, uint32_t nkey=10, uint32_t now=100, uint32_t exptime=0, int arrival=ARRIVAL_NEW):
         """A new item of a class; its reference, or None without a chunk."""
         cdef Item *item = <Item *>slab_alloc(self.slabs.slabs, cls)
         if item == NULL:
@@ -385,7 +388,7 @@ cdef class Lru:
         item.meta = nkey
         item_set_time(item, now)
         item_set_exptime(item, exptime)
-        lru_link(&self.lru, item)
+        lru_link(&self.lru, item, arrival)
         return chunk_ref(self.slabs.slabs, item)
 
     def unlink(self, uint32_t ref):

@@ -17,6 +17,7 @@ from cachecore_ext.probe.loops cimport (
     Mix, Tally, cpu_ns, delete_once, delta_once, demand_once, drawn_once, get_locked, mixed_once, read_value, sealed,
     set_once, upload, write_value,
 )
+from cachecore_ext.storage.balance cimport balance_watch
 from cachecore_ext.storage.allocation cimport hash_of_item
 from cachecore_ext.storage.item cimport (
     ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_LARGE, ITEM_REWRITTEN,
@@ -420,12 +421,12 @@ cdef class Store:
         """Change the memory limit; False when so much cannot be had."""
         return bool(store_set_limit(self.store, limit))
 
-    def tune(self, *, temporary_ttl=None, segmented=None):
+    def tune(self, *, temporary_ttl=None, mode=None):
         """Change the LRU's tuning."""
         if temporary_ttl is not None:
             store_u32(&self.store.lru.tuning.temporary_ttl, temporary_ttl)
-        if segmented is not None:
-            store_u32(&self.store.lru.tuning.segmented, segmented)
+        if mode is not None:
+            store_u32(&self.store.lru.tuning.mode, mode)
 
     cdef int begin_maintenance(self) except -1:
         if self.maintenance.context.store == NULL:
@@ -452,7 +453,7 @@ cdef class Store:
 
     def reassign(self, int64_t source, int64_t target):
         """Ask for a page of a class to go to another; 0 if the mover takes it up."""
-        return <int>mover_request(&self.maintenance.mover, &self.store.slabs, source, target)
+        return <int>mover_request(&self.maintenance.mover, &self.store.slabs, source, target, False)
 
     def mover(self):
         """What the mover counted, and the page that it gave up last."""
@@ -551,6 +552,7 @@ cdef class Store:
         memset(missed, 0, sizeof(missed))
         self.begin_maintenance()
         self.begin(&context, &counters)
+        balance_watch(&self.maintenance.balance, &counters, 1)
         with nogil:
             for i in range(requests):
                 if i % rate == 0 and i > 0:
@@ -563,6 +565,7 @@ cdef class Store:
                 nkey = 3 + format_u64(key + 3, <uint64_t>KEY_FIRST + keys[i])
                 exptime = clock_expiry(&self.store.clock, context.now, ttls[i])
                 missed[i * parts / requests] += not demand_once(&context, key, nkey, value, sizes[i], exptime)
+        balance_watch(&self.maintenance.balance, NULL, 0)
         self.end(&counters)
         free(value)
         return [missed[part] for part in range(parts)]

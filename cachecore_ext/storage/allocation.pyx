@@ -10,13 +10,15 @@ from cachecore_ext.base.eventlog cimport WATCH_EVICTIONS, event_eviction
 from cachecore_ext.base.linux cimport eventfd_write
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.flush cimport item_flushed
+from cachecore_ext.storage.ghosts cimport ghost_add_locked, ghost_prefetch, ghosts_follow
 from cachecore_ext.storage.item cimport (
     CHAIN_META, ITEM_ACTIVE, ITEM_CHAINED, ITEM_FETCHED, ITEM_LARGE, ITEM_UNLINKED, PIECE_HEADER, Item, Piece,
     item_age, item_expired, item_exptime, item_is_held, item_key, item_large, item_meta, item_nbytes, item_nkey,
     item_set_flags, meta_key_offset, meta_layout,
 )
 from cachecore_ext.storage.lru cimport (
-    SEGMENTS, LruClass, Segment, lru_before_locked, lru_defer_locked, lru_id, lru_unlink_locked, lru_victim_locked,
+    SEGMENTS, LruClass, Segment, lru_before_locked, lru_defer_locked, lru_id, lru_stamp, lru_unlink_locked,
+    lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free
 from cachecore_ext.storage.table cimport table_remove_locked, table_try_lock, table_unlock
@@ -112,11 +114,15 @@ cdef bint store_try_take_locked(Context *context, LruClass *lists, Item *item, b
         return False
     dead = store_is_dead(store, item, context.now)
     if (dead or not dead_only) and not item_is_held(item):
+        if not dead:
+            ghost_prefetch(&store.ghosts, h)
         table_remove_locked(&store.table, h, chunk_ref(&store.slabs, item))
         count_eviction(lists, item, dead, reclaimed, context.now)
         if unlikely(context.watched & WATCH_EVICTIONS) and not dead:
             report_eviction_locked(context, item)
         lru_unlink_locked(&store.lru, lists, item)
+        if not dead:
+            ghost_add_locked(&store.ghosts, h, lru_stamp(&store.lru, lists))
         gone = True
     table_unlock(&store.table, h)
     return gone
@@ -209,6 +215,7 @@ cdef void *chunk_or_evict(Context *context, uint32_t cls) noexcept nogil:
     cdef uint32_t i, in_vain = 0
     if likely(chunk != NULL):
         return chunk
+    ghosts_follow(&store.ghosts, &store.slabs)
     if load_u32(&store.always_wanting):
         want_page(store, cls)
     # A chained value's pieces may all lie in a page that leaves the class. There is one such page at a time.

@@ -65,7 +65,7 @@ cdef enum:
     ITEM_CHAINED = 1 << 22    # the value lies in pieces
     ITEM_BINARY = 1 << 23     # the key was given in base64
     ITEM_FETCHED = 1 << 24    # fetched since it was stored
-    ITEM_ACTIVE = 1 << 25     # fetched again since: the LRU gives it another round, and clears this
+    ITEM_ACTIVE = 1 << 25     # fetched again since: the policy (lru) gives it another round, and clears this
     ITEM_STALE = 1 << 26      # invalidated, but still served (meta protocol)
     ITEM_TOKEN = 1 << 27      # somebody was told to recache it (meta protocol's W)
     ITEM_EXPLICIT = 1 << 28   # its cas was chosen by a client, so it says nothing about when it was stored

@@ -1,5 +1,5 @@
 """The lists, and the policy over them."""
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from cachecore_ext.base.atomics cimport load_u32, store_u32, xor_u32
@@ -17,6 +17,7 @@ cdef enum:
     # So many the maintenance lets pass in one round. While items are fetched there are always more of them, and moving
     # them on is worth nothing until one has to be evicted.
     SPARED_MAX = 16
+    SMALL_PERCENT = 5     # S3-FIFO: of a class's bytes, for HOT
 
 
 cdef void lru_init(Lru *lru, Slabs *slabs) noexcept nogil:
@@ -24,7 +25,7 @@ cdef void lru_init(Lru *lru, Slabs *slabs) noexcept nogil:
     static_same(sizeof(LruClass), 256)
     memset(lru, 0, sizeof(Lru))
     lru.slabs = slabs
-    lru.tuning.segmented = True
+    lru.tuning.mode = LRU_S3FIFO
     lru.tuning.temporary_ttl = TEMP_OFF
     lru.tuning.hot_pct = 20
     lru.tuning.warm_pct = 40
@@ -69,6 +70,8 @@ cdef void enter(Lru *lru, LruClass *lists, Item *item, Segment to, size_t size) 
 
 cdef void leave(Lru *lru, LruClass *lists, Item *item, size_t size) noexcept nogil:
     cdef LruSegment *segment = &lists.segment[<int>item_segment(item)]
+    if lists.hand == chunk_ref(lru.slabs, item):
+        lists.hand = item.prev
     take_out(lru, segment, item)
     segment.number -= 1
     segment.bytes -= size
@@ -95,7 +98,7 @@ cdef bint lru_is_temporary(const Lru *lru, uint32_t exptime, uint32_t now) noexc
 
 
 cdef Segment segment_for_new(const Lru *lru, const Item *item) noexcept nogil:
-    if not load_u32(&lru.tuning.segmented):
+    if load_u32(&lru.tuning.mode) == LRU_FLAT:
         return COLD
     return TEMP if lru_is_temporary(lru, item_exptime(item), item_time(item)) else HOT
 
@@ -110,7 +113,7 @@ cdef bint spare(Lru *lru, LruClass *lists, Item *item) noexcept nogil:
     if marks & ITEM_REWRITTEN:
         to = segment_for_new(lru, item)
     else:
-        to = WARM if load_u32(&lru.tuning.segmented) else COLD
+        to = COLD if load_u32(&lru.tuning.mode) == LRU_FLAT else WARM
     if to == WARM and segment_now != WARM:
         lists.moves_to_warm += 1
     else:
@@ -144,12 +147,33 @@ cdef void balance(Lru *lru, LruClass *lists) noexcept nogil:
 
 # ---- what the store does
 
-cdef void lru_link(Lru *lru, Item *item) noexcept nogil:
-    """A new item enters. Its exptime and time are set."""
+cdef uint16_t lru_stamp(const Lru *lru, const LruClass *lists) noexcept nogil:
+    """The class's clock of evictions, which the caller has the lock for."""
+    return <uint16_t>(lists.evicted * STAMP_PAGE / lru.slabs.classes[lists - lru.classes].per_page)
+
+
+cdef Segment welcome_back(Lru *lru, LruClass *lists, Segment to, uint16_t stamp) noexcept nogil:
+    """Count an item that was evicted at ``stamp`` and is stored again; where it belongs, had it been new: ``to``."""
+    cdef uint32_t strokes = <uint16_t>(lru_stamp(lru, lists) - stamp), depth = 0
+    while depth < DEPTHS - 1 and strokes >= <uint32_t>STAMP_PAGE << depth:
+        depth += 1
+    lists.returned[depth] += 1
+    return WARM if to == HOT and load_u32(&lru.tuning.mode) == LRU_S3FIFO else to
+
+
+cdef void lru_link(Lru *lru, Item *item, int32_t arrival) noexcept nogil:
+    """A new item enters. Its exptime and time are set. arrival: the stamp of its ghost, or an ARRIVAL_."""
     cdef LruClass *lists = &lru.classes[lru_id(lru.slabs, item)]
+    cdef uint32_t mode = load_u32(&lru.tuning.mode)
+    cdef Segment to
     lock_acquire(&lists.lock)
-    enter(lru, lists, item, segment_for_new(lru, item), item_size(item))
-    if load_u32(&lru.tuning.segmented):
+    to = segment_for_new(lru, item)
+    if arrival >= 0:
+        to = welcome_back(lru, lists, to, <uint16_t>arrival)
+    elif arrival == ARRIVAL_KNOWN and to == HOT and mode == LRU_S3FIFO:
+        to = WARM
+    enter(lru, lists, item, to, item_size(item))
+    if mode == LRU_SEGMENTED:
         balance(lru, lists)
     lock_release(&lists.lock)
 
@@ -183,6 +207,8 @@ cdef void lru_replace_locked(Lru *lru, LruClass *lists, Item *old, Item *item) n
         store_u32(&(<Item *>chunk_at(lru.slabs, item.next)).prev, ref)
     else:
         segment.tail = ref
+    if lists.hand == chunk_ref(lru.slabs, old):
+        lists.hand = ref
     store_u32(&old.prev, ITEM_UNLINKED)
 
 
@@ -215,10 +241,58 @@ cdef Item *lru_oldest_locked(Lru *lru, const LruClass *lists) noexcept nogil:
     return item if item != NULL else tail_of(lru, lists, TEMP)
 
 
+# ---- S3-FIFO
+
+cdef Item *candidate(Lru *lru, LruClass *lists) noexcept nogil:
+    """Who is looked at next: HOT's tail while HOT has more than its share, else who the hand points at."""
+    cdef uint64_t total = lists.segment[<int>HOT].bytes + lists.segment[<int>WARM].bytes
+    if lists.segment[<int>COLD].tail != 0:  # the segmented LRU's, from before
+        return tail_of(lru, lists, COLD)
+    if lists.segment[<int>HOT].bytes * 100 > total * SMALL_PERCENT or lists.segment[<int>WARM].tail == 0:
+        return lru_oldest_locked(lru, lists)
+    if lists.hand == 0:
+        lists.hand = lists.segment[<int>WARM].tail
+    return <Item *>chunk_at(lru.slabs, lists.hand)
+
+
+cdef bint pass_by(Lru *lru, LruClass *lists, Item *item) noexcept nogil:
+    """Let a candidate that was used stay: in WARM the hand goes on, from elsewhere it goes there. False for one that
+    was not used."""
+    cdef uint32_t used = ITEM_ACTIVE | ITEM_REWRITTEN
+    cdef Segment segment_now = item_segment(item)
+    if segment_now != WARM:
+        used |= ITEM_FETCHED
+    if item_meta(item) & used == 0 or segment_now == TEMP:
+        return False
+    if item_meta(item) & (ITEM_ACTIVE | ITEM_REWRITTEN):
+        item_unmark(item, ITEM_ACTIVE | ITEM_REWRITTEN)
+    if segment_now == WARM:
+        lists.hand = item.prev
+        if item.prev != 0:
+            prefetch(chunk_at(lru.slabs, item.prev))
+        lists.moves_within_lru += 1
+    else:
+        move(lru, lists, item, WARM)
+        lists.moves_to_warm += 1
+    return True
+
+
+cdef Item *s3fifo_victim(Lru *lru, LruClass *lists) noexcept nogil:
+    cdef Item *item = candidate(lru, lists)
+    cdef int i
+    for i in range(ROUNDS_MAX):
+        if item == NULL or not pass_by(lru, lists, item):
+            return item
+        item = candidate(lru, lists)
+    return item
+
+
 cdef Item *lru_victim_locked(Lru *lru, LruClass *lists) noexcept nogil:
     """Who should leave next; NULL when there is nobody. It stays linked: the caller unlinks it or defers it."""
     cdef Item *item = lru_oldest_locked(lru, lists)
     cdef int i
+    if load_u32(&lru.tuning.mode) == LRU_S3FIFO:
+        return s3fifo_victim(lru, lists)
     for i in range(ROUNDS_MAX):
         if item == NULL or not spare(lru, lists, item):
             return item
@@ -243,7 +317,7 @@ cdef bint stays(const Lru *lru, const LruClass *lists, const Item *item, Segment
                 uint32_t cold_age) noexcept nogil:
     """Whether the tail of HOT or WARM may stay: within the share, and not unused for too long."""
     cdef uint32_t factor = load_u32(&lru.tuning.hot_factor if segment == HOT else &lru.tuning.warm_factor)
-    if not load_u32(&lru.tuning.segmented) or item_meta(item) & (ITEM_ACTIVE | ITEM_REWRITTEN):
+    if load_u32(&lru.tuning.mode) == LRU_FLAT or item_meta(item) & (ITEM_ACTIVE | ITEM_REWRITTEN):
         return False
     return not too_large(lru, lists, segment) and (
         <uint64_t>item_age(item, now) * FACTOR_ONE <= <uint64_t>cold_age * factor
@@ -273,6 +347,8 @@ cdef uint32_t lru_juggle_locked(Lru *lru, LruClass *lists, uint32_t now, uint32_
     cdef uint32_t done, spared = 0
     cdef Item *item = tail_of(lru, lists, COLD)
     cdef uint32_t cold_age = item_age(item, now) if item != NULL else 0
+    if load_u32(&lru.tuning.mode) == LRU_S3FIFO:
+        return 0
     done = drain(lru, lists, HOT, now, cold_age, steps, &spared)
     done += drain(lru, lists, WARM, now, cold_age, steps - done, &spared)
     item = tail_of(lru, lists, COLD)

@@ -26,6 +26,7 @@ cdef struct Mover:
     Lock lock                 # guards the request
     uint32_t source           # class of the move asked for or under way; 0: none. Atomic
     uint32_t target           # 0: the pool
+    bint last                 # the source may lose its last page
     # The maintenance's own:
     bint moving
     uint32_t page
@@ -46,5 +47,5 @@ cdef struct Mover:
     uint64_t busy_items
     uint64_t busy_nomem
 
-cdef MoveAnswer mover_request(Mover *mover, Slabs *slabs, int64_t source, int64_t target) noexcept nogil
+cdef MoveAnswer mover_request(Mover *mover, Slabs *slabs, int64_t source, int64_t target, bint last) noexcept nogil
 cdef int64_t mover_step(Mover *mover, Context *context) noexcept nogil

@@ -46,14 +46,17 @@ cdef uint32_t richest(Slabs *slabs) noexcept nogil:
     return found
 
 
-cdef bint has_spare_page(Slabs *slabs, uint32_t cls) noexcept nogil:
+cdef bint has_spare_page(Slabs *slabs, uint32_t cls, bint last) noexcept nogil:
     cdef uint64_t pages = 0, free_chunks = 0
     slab_look(slabs, cls, &pages, &free_chunks)
-    return pages >= 2
+    return pages >= (1 if last else 2)
 
 
-cdef MoveAnswer mover_request(Mover *mover, Slabs *slabs, int64_t source, int64_t target) noexcept nogil:
-    """Ask for a page of ``source`` (-1: any class, 0: the pool) to go to ``target`` (0: the pool). For any thread."""
+cdef MoveAnswer mover_request(Mover *mover, Slabs *slabs, int64_t source, int64_t target, bint last) noexcept nogil:
+    """Ask for a page of ``source`` (-1: any class, 0: the pool) to go to ``target`` (0: the pool). For any thread.
+
+    last: it may be the only one, whose items all have to go.
+    """
     cdef MoveAnswer answer = MOVE_OK
     if source == target:
         return MOVE_SAME
@@ -66,10 +69,11 @@ cdef MoveAnswer mover_request(Mover *mover, Slabs *slabs, int64_t source, int64_
     lock_acquire(&mover.lock)
     if load_acquire_u32(&mover.source) != 0:
         answer = MOVE_BUSY
-    elif not has_spare_page(slabs, <uint32_t>source):
+    elif not has_spare_page(slabs, <uint32_t>source, last):
         answer = MOVE_NOSPARE
     else:
         mover.target = <uint32_t>target
+        mover.last = last
         store_release_u32(&mover.source, <uint32_t>source)
     lock_release(&mover.lock)
     return answer
@@ -258,7 +262,7 @@ cdef size_t look_at(Mover *mover, Context *context, Item *chunk) noexcept nogil:
 # ---- a move
 
 cdef uint32_t emptiest(Slabs *slabs, uint32_t cls, uint32_t shunned) noexcept nogil:
-    """The class's page with the fewest chunks in use. It has two at least."""
+    """The class's page with the fewest chunks in use. It has one at least."""
     cdef uint32_t page, found = 0, free_now, most = 0
     for page in range(load_u32(&slabs.pages)):
         if page_class(slabs, page) != cls or page + 1 == shunned:
@@ -273,7 +277,7 @@ cdef uint32_t emptiest(Slabs *slabs, uint32_t cls, uint32_t shunned) noexcept no
 cdef bint begin(Mover *mover, Slabs *slabs) noexcept nogil:
     """Take up the move that was asked for. False when the class has come to have too few pages for it."""
     cdef uint32_t source = load_u32(&mover.source)
-    if not has_spare_page(slabs, source):
+    if not has_spare_page(slabs, source, mover.last):
         return False
     mover.page = emptiest(slabs, source, mover.shunned)
     mover.index = 0

@@ -184,7 +184,7 @@ cdef void charge_page(Slabs *slabs, int by, uint32_t cls) noexcept nogil:
     cdef uint64_t table = (slabs.classes[cls].per_page * slabs.table_cost) / 1024
     slabs.owned += by
     slabs.table_now += <uint64_t>by * table
-    slabs.table_peak = max(slabs.table_peak, slabs.table_now)
+    store_u64(&slabs.table_peak, max(slabs.table_peak, slabs.table_now))
     store_u64(&slabs.charged, slabs.initial_charge + <uint64_t>slabs.owned * PAGE_SIZE + slabs.table_peak)
 
 

@@ -16,6 +16,9 @@ from cachecore_ext.base.linux cimport getrandom
 from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
 from cachecore_ext.storage.allocation cimport cursor_copy, hash_of_item, item_alloc, item_begin, item_lengthen_locked
 from cachecore_ext.storage.flush cimport flush_at, flush_now, item_flushed
+from cachecore_ext.storage.ghosts cimport (
+    ROW, GhostRow, ghost_prefetch, ghost_take_locked, ghosts_forget, ghosts_free, ghosts_init, ghosts_open,
+)
 from cachecore_ext.storage.item cimport (
     FLAGS_SIZE, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_HEADER,
     ITEM_LARGE, ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, LARGE_HEADER, LARGE_MIN, LENGTH_MASK, PIECE_HEADER, Item,
@@ -24,7 +27,8 @@ from cachecore_ext.storage.item cimport (
     item_set_flags, item_set_time, item_time, item_unmark, item_value, meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport (
-    TEMP, item_segment, lru_has_temporary, lru_init, lru_is_temporary, lru_link, lru_rewrite, lru_unlink,
+    ARRIVAL_KNOWN, ARRIVAL_NEW, TEMP, WARM, item_segment, lru_has_temporary, lru_init, lru_is_temporary, lru_link,
+    lru_rewrite, lru_unlink,
 )
 from cachecore_ext.storage.slabs cimport (
     PAGE_SIZE, SlabSettings, chunk_class, chunk_ref, slab_class_for, slabs_free, slabs_init, slabs_set_limit,
@@ -80,7 +84,7 @@ cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil:
     slabs.chunk_max = settings.chunk_max
     slabs.sizes = settings.chunk_sizes
     slabs.nsizes = settings.nchunk_sizes
-    slabs.table_cost = sizeof(Bucket) * 1024 * TABLE_SLACK / 100 / LOAD
+    slabs.table_cost = sizeof(Bucket) * 1024 * TABLE_SLACK / 100 / LOAD + sizeof(GhostRow) * 1024 / ROW
     slabs.initial_charge = table_initial_bytes(stripes)
     slabs.hugepages = settings.hugepages
     slabs.file = settings.memory_file
@@ -90,20 +94,28 @@ cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil:
                   store.slabs.region_size / store.slabs.classes[1].size) != 0:
         slabs_free(&store.slabs)
         return -1
+    if ghosts_init(&store.ghosts, stripes, max_items(store, settings.memory_limit),
+                   store.slabs.region_size / store.slabs.classes[1].size) != 0:
+        store_free(store)
+        return -1
     lru_init(&store.lru, &store.slabs)
     return 0
 
 
 cdef void store_free(Store *store) noexcept nogil:
+    ghosts_free(&store.ghosts)
     table_free(&store.table)
     slabs_free(&store.slabs)
 
 
 cdef bint store_set_limit(Store *store, uint64_t limit) noexcept nogil:
     """Change the memory limit; False, and nothing changed, when so much cannot be had, or the memory is a file."""
+    cdef uint64_t items = max_items(store, limit)
     if store.slabs.file >= 0:
         return False
-    return table_open(&store.table, max_items(store, limit)) and slabs_set_limit(&store.slabs, limit)
+    return (
+        table_open(&store.table, items) and ghosts_open(&store.ghosts, items) and slabs_set_limit(&store.slabs, limit)
+    )
 
 
 cdef void store_count_set(Context *context, const Put *put, uint32_t nkey, uint32_t nbytes) noexcept nogil:
@@ -182,10 +194,11 @@ cdef void store_set_cas_locked(Context *context, Item *item, uint64_t explicit_c
 cdef void replace_locked(Context *context, uint64_t h, Item *item, Item *old) noexcept nogil:
     """Let an unlinked item be found in place of ``old``, which is freed unless a reply still reads it."""
     cdef Store *store = context.store
+    cdef bint warm = item_segment(old) == WARM
     table_replace_locked(&store.table, h, chunk_ref(&store.slabs, old), chunk_ref(&store.slabs, item))
     lru_unlink(&store.lru, old)
+    lru_link(&store.lru, item, ARRIVAL_KNOWN if warm else ARRIVAL_NEW)
     store_release(store, old)
-    lru_link(&store.lru, item)
 
 
 cdef StoreStatus link_locked(Context *context, uint64_t h, Item *item, Item *old) noexcept nogil:
@@ -197,7 +210,7 @@ cdef StoreStatus link_locked(Context *context, uint64_t h, Item *item, Item *old
     if old != NULL:
         replace_locked(context, h, item, old)
     elif table_insert_locked(&store.table, h, chunk_ref(&store.slabs, item)):
-        lru_link(&store.lru, item)
+        lru_link(&store.lru, item, ghost_take_locked(&store.ghosts, h))
     else:
         store_release(store, item)
         return NO_MEMORY
@@ -352,13 +365,15 @@ cdef StoreStatus lengthen_locked(Context *context, Put *put, Item *item, ValueCu
                                  uint32_t nbytes) noexcept nogil:
     """Append or prepend to a chained value that nobody reads: in its place, however long it is, but as good as new."""
     cdef Store *store = context.store
+    cdef bint warm
     if not item_lengthen_locked(context, item, put.mode == PUT_APPEND, added, nbytes):
         return NOT_STORED
+    warm = item_segment(item) == WARM
     lru_unlink(&store.lru, item)  # it is counted there by its length
     item_large(item).nbytes += nbytes
     item_unmark(item, MARKS)
     dress_as_before_locked(context, put, item, item)
-    lru_link(&store.lru, item)
+    lru_link(&store.lru, item, ARRIVAL_KNOWN if warm else ARRIVAL_NEW)
     count(context.counters, TOTAL_ITEMS)
     return STORED
 
@@ -392,8 +407,10 @@ cdef StoreStatus concat_locked(Context *context, Put *put, uint64_t h, Item *old
 cdef StoreStatus put_new_locked(Context *context, Put *put, uint64_t h, const char *key, uint32_t nkey,
                                 ValueCursor *value, uint32_t nbytes, Item *old, bint stale) noexcept nogil:
     """Store a value as a new item, in place of ``old`` if there is one."""
-    cdef Item *item = item_alloc(context, key, nkey, put.flags, nbytes)
+    cdef Item *item
     cdef ValueCursor target
+    ghost_prefetch(&context.store.ghosts, h)
+    item = item_alloc(context, key, nkey, put.flags, nbytes)
     if item == NULL:
         if old != NULL and put.drop_on_failure:
             store_unlink_locked(context, h, old)
@@ -577,6 +594,7 @@ cdef void store_flush(Context *context, int64_t delay) noexcept nogil:
         flush_at(&store.flush, clock_expiry(&store.clock, context.now, delay) - 1, context.now)
     else:
         flush_now(&store.flush, load_u64(&store.cas), context.now)
+        ghosts_forget(&store.ghosts)
 
 
 # ---- a walk

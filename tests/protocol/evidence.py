@@ -207,12 +207,13 @@ def check_options_are_all() -> None:
     offered = {flag for row in OPTIONS for flag in flags_of(row)}
     offered |= {flag for action in Action for flag in (f"-{action.value[0]}", f"--{action.value[1]}")}
     offered |= {f"-{EXTENDED[0]}", f"--{EXTENDED[1]}"}
-    listed |= {entry.name for entry in inventory.BEYOND if entry.name.startswith("-")}
+    listed |= {entry.name for entry in inventory.BEYOND if entry.name.startswith("--")}
     assert listed == offered, listed ^ offered
     assert refused <= {flag for option in inventory.NO_OPTIONS for flag in option.name.split(", ")}, refused
     words = {word for row in SUBOPTIONS for word in (*row.words, *[row.name] * bool(row.metavar))}
     words |= set(PRESETS) | set(FORGOTTEN)
     listed = {option.name for option in inventory.SUBOPTIONS}
+    listed |= {entry.name.removeprefix("-o ") for entry in inventory.BEYOND if entry.name.startswith("-o ")}
     assert listed == words, listed ^ words
     idle = {flag for row in (*OPTIONS, *SUBOPTIONS) if "no effect" in row.help for flag in (*flags_of(row), *row.words)}
     idle |= {row.name for row in SUBOPTIONS if "no effect" in row.help and row.metavar} | set(FORGOTTEN)

@@ -24,10 +24,10 @@ OWN_VALUES = frozenset(
     b"get_expired get_flushed reclaimed expired_unfetched".split()  # memcached looks at some tail for every new item
 )
 
-#: Fields that only one of 1.6.18 and 1.6.45 has, or a build with TLS or extstore.
+#: Fields that only one of 1.6.18 and 1.6.45 has, or a build with TLS or extstore, or cachecore.
 ONE_SIDED = re.compile(
     rb"slab_reassign_evictions_nomem|slab_reassign_busy_nomem|slab_reassign_last_busy_status|client_flags_size"
-    rb"|slab_automove_freeratio|ext_\w+|ssl_\w+"
+    rb"|slab_automove_freeratio|lru_policy|ext_\w+|ssl_\w+"
 )
 
 #: Fields of ``stats items`` and ``stats slabs`` whose sums over the classes have to agree. Those of cmd_set do

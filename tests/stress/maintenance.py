@@ -92,7 +92,7 @@ class Churn:
     def settle(self, limit: int) -> dict[str, Any]:
         """Let moves end and the memory come within the limit; then the census."""
         self.store.automove(1)
-        self.store.tune(segmented=True)
+        self.store.tune(mode=2)
         assert self.store.set_limit(limit)
         for _ in range(200):
             self.store.maintain(BATCH)
@@ -111,7 +111,7 @@ def disturb(store: Store, seed: int, limits: tuple[int, int]) -> Callable[[], No
         (10, lambda: store.set_limit(chosen.randint(*limits))),
         (4, lambda: store.automove(chosen.choice([0, 1, 1, 2]))),
         (4, lambda: store.tune(temporary_ttl=chosen.choice([5, 60]))),
-        (2, lambda: store.tune(segmented=chosen.random() < 0.7)),
+        (2, lambda: store.tune(mode=chosen.choice([0, 1, 2, 2]))),
         (20, lambda: store.advance(chosen.randint(0, 3))),
         (1, lambda: store.flush(chosen.choice([0, 0, 5]))),
     ]

@@ -248,6 +248,7 @@ NO_COMMANDS = (
 #: What memcached does not have.
 BEYOND = (
     Entry("--debug-commands", SAME, "offers debugtime, which moves the server's clock, as in memcached's debug build"),
+    Entry("-o lru_policy", SAME, "who is evicted: s3fifo, or segmented as in memcached; also by lru mode s3fifo"),
     Entry("--prefix-delimiter", SAME, "the long form of -D, which has none in memcached"),
     Entry("LISTEN_FDS, NOTIFY_SOCKET", SAME, "systemd may open the sockets, and is told when the server serves"),
 )
@@ -482,6 +483,7 @@ SETTINGS = (
     *_fields("flush_enabled dump_enabled", _YES),
     Field("hash_algorithm", SAME, "names cachecore's own", form=r"\w+"),
     *_fields("lru_maintainer_thread lru_segmented", _YES),
+    Field("lru_policy", SAME, "cachecore's own: s3fifo, segmented or flat", form="s3fifo|segmented|flat", newer=True),
     *_fields("hot_lru_pct warm_lru_pct"),
     *_fields("hot_max_factor warm_max_factor", _FACTOR),
     Field("temp_lru", form=_YES),

@@ -54,7 +54,7 @@ class FakeEngine:
     automove: int = 1
     automove_ratio: float = 0.8
     automove_window: int = 10
-    lru_segmented: bool = True
+    lru_policy: str = "s3fifo"
     hot_lru_pct: int = 20
     warm_lru_pct: int = 40
     hot_max_factor: float = 0.2
@@ -145,7 +145,7 @@ class FakeEngine:
     set_automove = partialmethod(_set, "automove")
     set_automove_ratio = partialmethod(_set, "automove_ratio")
     set_automove_window = partialmethod(_set, "automove_window")
-    set_lru_segmented = partialmethod(_set, "lru_segmented")
+    set_lru_policy = partialmethod(_set, "lru_policy")
     set_temporary_ttl = partialmethod(_set, "temporary_ttl")
     set_crawler_enabled = partialmethod(_set, "crawler_enabled")
     set_crawler_sleep = partialmethod(_set, "crawler_sleep")

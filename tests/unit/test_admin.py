@@ -52,8 +52,10 @@ ACCEPTED = [
     (b"slabs reassign 1 2", {"calls": [("reassign", 1, 2)]}),
     (b"slabs reassign -1 0", {"calls": [("reassign", -1, 0)]}),
     (b"slabs reassign - 2147483647", {"calls": [("reassign", 0, 2147483647)]}),
-    (b"lru mode segmented", {"lru_segmented": True}),
-    (b"lru mode segmented x", {"lru_segmented": True}),
+    (b"lru mode segmented", {"lru_policy": "segmented"}),
+    (b"lru mode segmented x", {"lru_policy": "segmented"}),
+    (b"lru mode flat", {"lru_policy": "flat"}),
+    (b"lru mode flat x", {"lru_policy": "flat"}),
     (b"lru temp_ttl 0", {"temporary_ttl": 0}),
     (b"lru temp_ttl 61 x", {"temporary_ttl": 61}),
     (
@@ -84,8 +86,6 @@ def test_what_the_engine_is_told(bench, line, changes):
 @pytest.mark.parametrize(
     ("line", "name", "value"),
     [
-        (b"lru mode flat", "lru_segmented", True),
-        (b"lru mode flat x", "lru_segmented", True),
         (b"lru temp_ttl -1", "temporary_ttl", 5),
         (b"lru_crawler enable", "crawler_enabled", False),
         (b"stats detail off", "detail", True),

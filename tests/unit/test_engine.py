@@ -22,7 +22,7 @@ ARGUMENTS = {
     "set_crawler_sleep": (1,),
     "set_crawler_tocrawl": (1,),
     "set_detail": (True,),
-    "set_lru_segmented": (True,),
+    "set_lru_policy": ("segmented",),
     "set_lru_tuning": (20, 40, 0.2, 2.0),
     "set_memory_limit": (1 << 23,),
     "set_temporary_ttl": (1,),

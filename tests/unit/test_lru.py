@@ -11,11 +11,12 @@ from cachecore_ext.probe import Lru, Slabs
 CLS = 3
 ROUNDS = 32  # marked items that may pass the tail before one is chosen all the same
 HOT, WARM, COLD, TEMP = range(4)
+FLAT, SEGMENTED, S3FIFO = range(3)
 
 
 def flat_with(number: int) -> tuple[Lru, list[int]]:
     """One list and its items, the oldest first."""
-    lru = Lru(Slabs(1 << 20), segmented=False)
+    lru = Lru(Slabs(1 << 20), mode=FLAT)
     return lru, [lru.link(CLS) for _ in range(number)]
 
 
@@ -28,7 +29,7 @@ def cold(lru: Lru) -> list[int]:
 
 def segmented_with(number: int, **tuning: int) -> tuple[Lru, list[int]]:
     """Segments with everything in HOT, the oldest first: shares so large that nothing moves by itself."""
-    lru = Lru(Slabs(1 << 20))
+    lru = Lru(Slabs(1 << 20), mode=SEGMENTED)
     lru.tune(hot_pct=100, warm_pct=100, hot_factor=10**9, warm_factor=10**9)
     items = [lru.link(CLS) for _ in range(number)]
     lru.tune(**{"hot_pct": 100, "warm_pct": 100, "hot_factor": 10**9, "warm_factor": 10**9} | tuning)
@@ -296,7 +297,7 @@ class SegmentModel(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.lru = Lru(Slabs(1 << 20))
+        self.lru = Lru(Slabs(1 << 20), mode=SEGMENTED)
         self.lru.tune(temporary_ttl=20)
         self.items: set[int] = set()
         self.now = 100
@@ -353,7 +354,7 @@ class LruModel(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.lru = Lru(Slabs(1 << 20), segmented=False)
+        self.lru = Lru(Slabs(1 << 20), mode=FLAT)
         self.order: list[int] = []
         self.fetched_once: set[int] = set()
         self.spared: set[int] = set()

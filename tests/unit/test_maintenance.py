@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import ctypes
+import random
 
 import pytest
 
@@ -11,6 +13,7 @@ from cachecore_ext.probe import Store
 MEGABYTE = 1 << 20
 FIRST = 100_000_000
 OK, BUSY, BADCLASS, NOSPARE, SAME = range(5)
+FLAT, SEGMENTED = range(2)
 STEPS = 3000  # of the maintenance: enough for a crawl or a move in these small stores, and known to end
 
 
@@ -504,6 +507,7 @@ def test_equal_classes_leave_each_other_alone():
 
 def test_an_idle_cache_drains_to_cold_and_back_to_flat():
     store = store_with(32 * MEGABYTE)
+    store.tune(mode=SEGMENTED)
     crowd(store, 300)
     assert sum_of(store, "hot") > 0
     store.advance(2)
@@ -513,6 +517,7 @@ def test_an_idle_cache_drains_to_cold_and_back_to_flat():
 
 def test_a_flat_lru_takes_over_what_the_segments_hold():
     store = store_with(32 * MEGABYTE)
+    store.tune(mode=SEGMENTED)
     crowd(store, 300)
     for i in range(300):
         store.get(key(i))
@@ -520,7 +525,7 @@ def test_a_flat_lru_takes_over_what_the_segments_hold():
     store.advance(2)
     store.maintain()
     assert sum_of(store, "warm") > 0
-    store.tune(segmented=False)
+    store.tune(mode=FLAT)
     store.maintain(20)
     assert (sum_of(store, "hot"), sum_of(store, "warm"), sum_of(store, "cold")) == (0, 0, 300)
 
@@ -537,3 +542,65 @@ def test_what_ends_soon_is_kept_apart_and_reclaimed():
     store.advance(60)
     store.maintain(10)
     assert store.check()["items"] == 2
+
+
+# ---- pages follow the hits
+
+
+def demand(store: Store, order: list[int], size: int) -> int:
+    """Look-ups by number, a set for each that misses; how many missed."""
+    numbers = array.array("I", order)
+    sizes = array.array("I", [size] * len(order))
+    return sum(store.replay(numbers, sizes, array.array("I", [0] * len(order)), rate=10**9))
+
+
+def pages_of(store: Store, size: int) -> int:
+    """Pages of the class whose chunks are the first to hold so much."""
+    classes = store.check()["classes"].values()
+    return min(((of["size"], of["pages"]) for of in classes if of["size"] > size), default=(0, 0))[1]
+
+
+def test_a_page_goes_to_where_it_brings_hits():
+    """Large keys come round, of which two thirds fit; small ones come once, so that a page more brings them nothing."""
+    store = store_with(16 * MEGABYTE, automove=1)
+    large = list(range(1400))
+    once = 10_000
+    for _ in range(30):
+        demand(store, list(range(once, once + 4000)), 100)
+        once += 4000
+        demand(store, large, 8000)
+    before = demand(store, large, 8000)
+    assert pages_of(store, 8000) >= 12
+    assert before < len(large) / 20
+    assert pages_of(store, 100) >= 1
+
+
+def test_pages_stay_where_classes_are_alike():
+    """Two sizes, asked for alike: once they share the memory, no page goes to and fro."""
+    store = store_with(16 * MEGABYTE, automove=1)
+    chosen = random.Random(3)
+    order = [2 * int(20_000 * chosen.random() ** 3) + chosen.randrange(2) for _ in range(400_000)]
+    sizes = array.array("I", [900 if number % 2 else 700 for number in order])
+    store.replay(array.array("I", order), sizes, array.array("I", [0] * len(order)), rate=10**9)
+    assert store.mover()["moved"] <= 4
+
+
+def test_the_last_page_is_taken_from_who_is_not_asked():
+    store = store_with(8 * MEGABYTE, automove=1)
+    demand(store, list(range(200)), 8000)
+    demand(store, list(range(10_000, 10_100)), 3000)
+    chosen = random.Random(3)
+    for _ in range(20):
+        demand(store, [100_000 + int(100_000 * chosen.random() ** 3) for _ in range(20_000)], 500)
+    assert (pages_of(store, 8000), pages_of(store, 3000)) == (0, 0)
+
+
+def test_a_page_that_is_hit_is_not_taken_though_its_class_evicts_nothing():
+    store = store_with(8 * MEGABYTE, automove=1)
+    few = list(range(200))
+    chosen = random.Random(3)
+    order = [chosen.choice(few) if chosen.random() < 0.5 else 1000 + int(100_000 * chosen.random() ** 3)
+             for _ in range(300_000)]
+    sizes = array.array("I", [4000 if number < 1000 else 500 for number in order])
+    store.replay(array.array("I", order), sizes, array.array("I", [0] * len(order)), rate=10**9)
+    assert demand(store, few, 4000) == 0

@@ -56,6 +56,7 @@ DEFAULTS = {
     "lru_crawler_sleep": 100,
     "lru_crawler_tocrawl": 0,
     "lru_maintainer": True,
+    "lru_policy": "s3fifo",
     "hot_lru_pct": 20,
     "warm_lru_pct": 40,
     "hot_max_factor": 0.2,
