@@ -31,6 +31,7 @@ cdef struct Ghosts:
     uint64_t followed      # slabs.table_peak, as it was when ``depth`` was chosen; atomic
     uint32_t depth         # ... that are in use; 0 until something is evicted. Atomic, only grows
     uint32_t epoch         # a flush begins another one: older ghosts are known no more. Atomic
+    uint64_t pad[2]        # to a whole line
 
 cdef int ghosts_init(Ghosts *ghosts, uint64_t stripes, uint64_t most, uint64_t reserved) noexcept nogil
 cdef bint ghosts_open(Ghosts *ghosts, uint64_t most) noexcept nogil
