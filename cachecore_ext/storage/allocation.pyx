@@ -17,11 +17,11 @@ from cachecore_ext.storage.item cimport (
     item_set_flags, meta_key_offset, meta_layout,
 )
 from cachecore_ext.storage.lru cimport (
-    SEGMENTS, LruClass, Segment, lru_before_locked, lru_defer_locked, lru_id, lru_stamp, lru_unlink_locked,
-    lru_victim_locked,
+    SEGMENTS, LruClass, Segment, lru_before_locked, lru_defer_locked, lru_id, lru_next_locked, lru_stamp,
+    lru_unlink_locked, lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free
-from cachecore_ext.storage.table cimport table_remove_locked, table_try_lock, table_unlock
+from cachecore_ext.storage.table cimport table_prefetch_bucket, table_remove_locked, table_try_lock, table_unlock
 
 cdef enum:
     EVICT_TRIES = 8           # items at the tail that may be in use before the search ends
@@ -114,8 +114,6 @@ cdef bint store_try_take_locked(Context *context, LruClass *lists, Item *item, b
         return False
     dead = store_is_dead(store, item, context.now)
     if (dead or not dead_only) and not item_is_held(item):
-        if not dead:
-            ghost_prefetch(&store.ghosts, h)
         table_remove_locked(&store.table, h, chunk_ref(&store.slabs, item))
         count_eviction(lists, item, dead, reclaimed, context.now)
         if unlikely(context.watched & WATCH_EVICTIONS) and not dead:
@@ -157,6 +155,16 @@ cdef Item *take_dead_locked(Context *context, LruClass *lists) noexcept nogil:
     return NULL
 
 
+cdef inline void look_ahead_locked(Store *store, LruClass *lists) noexcept nogil:
+    """Ask for what the next eviction is going to look at; the item itself was asked for at the one before."""
+    cdef const Item *item = lru_next_locked(&store.lru, lists)
+    cdef uint64_t h
+    if item != NULL:
+        h = hash_of_item(&store.hash_key, item)
+        table_prefetch_bucket(&store.table, h)
+        ghost_prefetch(&store.ghosts, h)
+
+
 cdef Evicted evict(Context *context, uint32_t cls, Item **victim) noexcept nogil:
     """Unlink the least useful item of the class; with EVICTED it is the caller's to give back, otherwise NULL."""
     cdef Store *store = context.store
@@ -166,6 +174,8 @@ cdef Evicted evict(Context *context, uint32_t cls, Item **victim) noexcept nogil
     lock_acquire(&lists.lock)
     item = take_victim_locked(context, lists) if store.evictions else take_dead_locked(context, lists)
     lists.direct_reclaims += item != NULL
+    if likely(item != NULL):
+        look_ahead_locked(store, lists)
     empty = item == NULL and lru_victim_locked(&store.lru, lists) == NULL
     lock_release(&lists.lock)
     victim[0] = item

@@ -287,6 +287,17 @@ cdef Item *s3fifo_victim(Lru *lru, LruClass *lists) noexcept nogil:
     return item
 
 
+cdef Item *lru_next_locked(Lru *lru, LruClass *lists) noexcept nogil:
+    """Who is likely to leave next, to be asked for early; NULL when the class has no item. What is behind it is on its
+    way when this returns."""
+    cdef Item *item = candidate(lru, lists) if load_u32(&lru.tuning.mode) == LRU_S3FIFO else lru_oldest_locked(
+        lru, lists
+    )
+    if item != NULL and item.prev != 0:
+        prefetch(chunk_at(lru.slabs, item.prev))
+    return item
+
+
 cdef Item *lru_victim_locked(Lru *lru, LruClass *lists) noexcept nogil:
     """Who should leave next; NULL when there is nobody. It stays linked: the caller unlinks it or defers it."""
     cdef Item *item = lru_oldest_locked(lru, lists)
