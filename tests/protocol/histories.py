@@ -115,10 +115,11 @@ class Histories(RuleBasedStateMachine):
 
     followers: ClassVar[list[Follower]]
     commands: ClassVar[int] = 0
+    model_of: ClassVar[type[Model]] = Model
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = Model()
+        self.model = self.model_of()
         self.agreed = True  # so far
         for follower in self.followers:
             follower.forget()
