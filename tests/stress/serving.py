@@ -69,6 +69,12 @@ class Client:
         return PIPELINE if self._sizes[1] < 20_000 else 5
 
 
+def flush(address: Any) -> None:
+    with socket.create_connection(address, 60) as client:
+        client.sendall(b"flush_all\r\n")
+        assert client.recv(4) == b"OK\r\n"
+
+
 def disturb(server: Server, seed: int, until: float) -> None:
     """What operators do, over and over."""
     chosen = random.Random(seed)
@@ -85,6 +91,8 @@ def disturb(server: Server, seed: int, until: float) -> None:
             engine.set_memory_limit(chosen.randint(8, 24) * MEGABYTE)
         elif doing < 19:
             server.clock.advance(chosen.randint(0, 2))
+            if chosen.random() < 0.1:
+                flush(server.address)
         else:
             engine.set_automove(chosen.choice([0, 1, 2]))
         time.sleep(0.001)

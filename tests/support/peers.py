@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from tests.support.wire import Address, Client
@@ -81,8 +81,8 @@ def running_cachecore(**options: Option) -> Iterator[Peer]:
 
 
 @contextlib.contextmanager
-def running_memcached(**options: Option) -> Iterator[Peer]:
-    """Debian's memcached. The options are its long options with underscores."""
+def running_memcached(environment: Mapping[str, str] | None = None, **options: Option) -> Iterator[Peer]:
+    """Debian's memcached. The options are its long options with underscores; ``environment`` adds variables."""
     binary = os.environ.get("MEMCACHED") or shutil.which("memcached")
     if binary is None:
         raise RuntimeError("install Debian's memcached: apt-get install memcached")
@@ -98,7 +98,12 @@ def running_memcached(**options: Option) -> Iterator[Peer]:
     if os.geteuid() == 0:
         options["user"] = "root"
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen([binary, *_arguments(options)], stdin=subprocess.DEVNULL, stderr=said)
+        process = subprocess.Popen(
+            [binary, *_arguments(options)],
+            stdin=subprocess.DEVNULL,
+            stderr=said,
+            env={**os.environ, **(environment or {})},
+        )
         try:
             _wait_for(address, process, said)
             yield Peer(MEMCACHED, address)
