@@ -24,7 +24,7 @@ from .server import Clock, Server, engine_options
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from cachecore_ext.embedded import Serializer
+    from cachecore_ext.embedded import _Serializer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,7 +67,7 @@ class Cache(Embedded, MutableMapping[Key, Any]):
         self,
         memory_limit: int = 64 * MEBIBYTE,
         *,
-        serializer: Serializer | None = None,
+        serializer: _Serializer | None = None,
         default_ttl: float | None = None,
         **options: Any,
     ) -> None:

@@ -9,7 +9,7 @@ cache's clock, so up to one second earlier than asked, and never later.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
-class Serializer(Protocol):
+class _Serializer(Protocol):
     """What makes bytes of values and values of bytes: the modules ``pickle``, ``json`` and ``marshal`` do."""
 
     def dumps(self, obj: Any, /) -> bytes | str: ...
@@ -33,7 +33,7 @@ class Embedded:
 
     callers: Final[Callers]
 
-    def __init__(self, *, serializer: Serializer | None = None, default_ttl: float | None = None) -> None: ...
+    def __init__(self, *, serializer: _Serializer | None = None, default_ttl: float | None = None) -> None: ...
     def get(self, key: str | bytes, default: Any = None) -> Any:
         """The value, or ``default``."""
 
