@@ -41,6 +41,7 @@ CHAPTERS = (
     Chapter("hits", short=10, full=360, needs=("memcached",)),
     Chapter("memory", short=20, full=90, needs=("memcached",)),
     Chapter("scaling", short=10, full=60),
+    Chapter("embedded", short=15, full=60),
     Chapter("callgrind", short=12, full=60, needs=("valgrind", "callgrind_control")),
 )
 

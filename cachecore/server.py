@@ -289,7 +289,7 @@ class Server:
             self._spawn("admin", partial(_serve_admin, engine, admin))
             for index in range(self.settings.threads):
                 self._spawn(f"worker-{index}", partial(engine.run_worker, index))
-            self._spawn("maintenance", engine.run_maintenance)
+            self._start_storage(engine)
             self._spawn("logger", engine.run_logger)
             self._spawn("acceptor", engine.run_acceptor)
         except RuntimeError as error:
@@ -302,6 +302,15 @@ class Server:
 
         self._memory = MemoryFile(self.settings.memory_file)
         return self._memory.start_engine(partial(create_engine, self.settings))
+
+    def _start_storage(self, engine: Engine) -> None:
+        self._spawn("maintenance", engine.run_maintenance)
+
+    def _stop_engine(self, engine: Engine) -> None:
+        engine.stop()
+
+    def _close_engine(self, engine: Engine) -> None:
+        engine.close()
 
     def _spawn(self, name: str, body: Callable[[], None]) -> None:
         thread = threading.Thread(target=body, name=f"cachecore-{name}", daemon=True)
@@ -317,8 +326,8 @@ class Server:
             undoing.callback(close_listeners, self._listeners)
             if self._engine is None:
                 return
-            undoing.callback(self._engine.close)
-            self._engine.stop()
+            undoing.callback(self._close_engine, self._engine)
+            self._stop_engine(self._engine)
             for thread in self._threads:
                 thread.join()
             if save and self._memory is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Final
 
+from .embedded import Callers
 from .figures import ConnectionInfo as ConnectionInfo
 
 def return_freed_memory() -> None:
@@ -69,9 +70,24 @@ class Engine:
         memory_fd: int | None = ...,  # descriptor of the file that the items are to lie in; stays the caller's
         memory_state: bytes | None = ...,  # what save said of that file; None: empty it
         memory_downtime: int = ...,  # seconds since then
+        embedded: Callers | None = ...,  # what calls the store from this process; the network is not open then
     ) -> None:
         """Reserve the memory. MemoryError: the address space cannot be had; OSError: no descriptors left, or
         no space for the file; ValueError: a value out of range; restart.StateError: the file cannot be taken up."""
+
+    def open_network(self) -> None:
+        """Set up the workers and the acceptor, for an engine that was made with ``embedded``.
+
+        Raises:
+            RuntimeError: it is open, or the engine is closed.
+            MemoryError, OSError: no memory or descriptors; ``close_network`` takes back what there is already.
+        """
+
+    def stop_network(self) -> None:
+        """Let all but ``run_maintenance`` return."""
+
+    def close_network(self) -> None:
+        """Close every connection and free the workers and the acceptor, once their threads have returned."""
 
     def add_listener(self, fd: int) -> None:
         """Accept clients on this listening, non-blocking socket. The caller keeps and closes it, after ``close``."""

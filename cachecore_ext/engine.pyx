@@ -12,6 +12,7 @@ from cachecore_ext.base.eventlog cimport (
 )
 from cachecore_ext.base.linux cimport close, malloc_returns
 from cachecore_ext.base.mapping cimport mapping_free, mapping_open, mapping_reserve
+from cachecore_ext.embedded cimport CALLERS, Callers
 from cachecore_ext.figures cimport (
     cachedump, class_gauges, class_totals, connections, item_sizes, listening_sockets, maintenance_counters,
     thread_counters,
@@ -20,13 +21,13 @@ from cachecore_ext.network.acceptor cimport (
     Acceptor, acceptor_add, acceptor_free, acceptor_init, acceptor_run, acceptor_wake,
 )
 from cachecore_ext.network.admin cimport (
-    Ticket, TicketList, ticket_answer, ticket_free, tickets_await, tickets_free, tickets_init, tickets_put,
-    tickets_signal, tickets_take,
+    Ticket, TicketList, ticket_answer, ticket_free, tickets_await, tickets_drop, tickets_free, tickets_init,
+    tickets_put, tickets_signal, tickets_take,
 )
 from cachecore_ext.network.connection cimport (
     CARRY_MAX, READ_SIZE, Buffers, Connection, Descriptor, Shared, conn_free, other_bytes, stash_bytes,
 )
-from cachecore_ext.network.watcher cimport LINE_ROOM, Logger, logger_free, logger_init, logger_run
+from cachecore_ext.network.watcher cimport LINE_ROOM, Logger, logger_drop, logger_free, logger_init, logger_run
 from cachecore_ext.network.worker cimport Worker, worker_free, worker_init, worker_run
 from cachecore_ext.protocol.auth cimport (
     CREDENTIAL_MAX, USERS_MAX, Credential, Users, credential_set, users_replace,
@@ -60,7 +61,6 @@ cdef enum:
     # The acceptor's epoll and wake, the questions, the maintenance's alarm, the logger's arrivals.
     DESCRIPTORS_BESIDE = 5
     LOGS_BESIDE = 2              # event logs beside the workers': the acceptor's and the maintenance's
-    SETS_BESIDE = 3              # counter sets: theirs and the logger's
     PREFIXES_AT_ONCE = 64        # copied under the lock for which who counts waits
     WORKER_LOG_MIN = 1024        # bytes
     WORKER_LOG_MAX = 1 << 30
@@ -101,12 +101,14 @@ cdef class Engine:
     """Owns the store, the workers and the connections; brings no thread of its own."""
 
     cdef Store *store
-    cdef CounterSet *counter_sets   # one a worker, then the acceptor's, the maintenance's and the logger's
+    # One a worker, then the acceptor's, the maintenance's, those of calls from this process, and the logger's.
+    cdef CounterSet *counter_sets
     cdef EventHub *hub
-    cdef EventLog *logs             # one a worker, then the acceptor's and the maintenance's
+    cdef EventLog *logs             # the same, but for the logger's
     cdef uint32_t nlogs
     cdef Worker **workers
-    cdef uint32_t nworkers
+    cdef uint32_t nworkers          # those that there are
+    cdef uint32_t nworkers_wanted   # ... while the network is open
     cdef Acceptor acceptor
     cdef Maintenance maintenance
     cdef Logger logger
@@ -116,7 +118,9 @@ cdef class Engine:
     cdef Shared shared
     cdef Users users
     cdef TicketList questions
-    cdef uint32_t stopping          # atomic
+    cdef Callers embedded          # the cache that calls the store from this process, or None
+    cdef uint32_t stopping          # the network's threads are to end; atomic
+    cdef uint32_t ending            # ... and the maintenance; atomic
     cdef bint closed
     cdef dict asked                 # token -> None: tickets that Python holds
     cdef dict baseline              # what the counters stood at when they were reset
@@ -176,6 +180,7 @@ cdef class Engine:
         memory_fd=None,
         memory_state=None,
         memory_downtime=0,
+        embedded=None,
     ):
         cdef StoreSettings settings
         cdef uint32_t[CLASSES] chunk_sizes
@@ -220,9 +225,12 @@ cdef class Engine:
             self.set_users(users)
         self.shared.buffer_limit = buffer_limit or max(<uint64_t>BUFFERS_MIN, settings.memory_limit / 8)
         self._allocate(
-            &settings, threads, max(watcher_logbuf_size, 4 * LINE_ROOM),
+            &settings, threads, embedded, max(watcher_logbuf_size, 4 * LINE_ROOM),
             min(max(worker_logbuf_size, WORKER_LOG_MIN), WORKER_LOG_MAX),
         )
+        self.nworkers_wanted = threads
+        if embedded is None:
+            self._open_network()
         self.maintenance.lru = lru_maintainer
         self.maintenance.moves = slab_reassign
         self.set_lru_policy(lru_policy)
@@ -247,8 +255,9 @@ cdef class Engine:
             raise ValueError(f"version is too long: {version!r}")
         memcpy(self.service.version_line, <const char *>line, length + 1)
 
-    cdef _allocate(self, const StoreSettings *settings, uint32_t threads, size_t watcher_log, uint32_t worker_log):
-        cdef uint32_t i
+    cdef _allocate(self, const StoreSettings *settings, uint32_t threads, Callers embedded, size_t watcher_log,
+                   uint32_t worker_log):
+        cdef uint32_t i, nlogs = threads + LOGS_BESIDE + (0 if embedded is None else CALLERS)
         cdef Store *store = <Store *>allocate(sizeof(Store))
         if store == NULL or store_init(store, settings) != 0:
             free(store)
@@ -262,11 +271,11 @@ cdef class Engine:
         self.shared.conns = <Connection *>mapping_reserve(self.shared.nfds * sizeof(Connection))
         self.shared.buffers = <Buffers *>allocate(threads * sizeof(Buffers))
         self.shared.nbuffers = threads
-        self.ncounter_sets = threads + SETS_BESIDE
+        self.ncounter_sets = nlogs + 1
         self.counter_sets = <CounterSet *>allocate(self.ncounter_sets * sizeof(CounterSet))
         self.workers = <Worker **>calloc(threads, sizeof(Worker *))
         self.hub = <EventHub *>allocate(sizeof(EventHub))
-        self.logs = <EventLog *>allocate((threads + LOGS_BESIDE) * sizeof(EventLog))
+        self.logs = <EventLog *>allocate(nlogs * sizeof(EventLog))
         if (
             self.shared.by_fd == NULL or self.shared.peers == NULL or self.shared.conns == NULL
             or self.shared.buffers == NULL
@@ -276,27 +285,34 @@ cdef class Engine:
             raise MemoryError("cannot allocate the workers")
         if tickets_init(&self.questions, True) != 0:
             raise OSError("cannot create an eventfd")
-        for i in range(threads + LOGS_BESIDE):
+        for i in range(nlogs):
             event_log_init(&self.logs[i], self.hub, &self.counter_sets[i], worker_log)
-        self.nlogs = threads + LOGS_BESIDE
-        if logger_init(&self.logger, self.hub, self.logs, self.nlogs, self.workers, &self.counter_sets[threads + 2],
+        self.nlogs = nlogs
+        if logger_init(&self.logger, self.hub, self.logs, nlogs, self.workers, &self.counter_sets[nlogs],
                        watcher_log, &self.stopping) != 0:
             raise OSError("cannot set up the logger: no file descriptors left")
+        if maintenance_init(&self.maintenance, store, &self.counter_sets[threads + 1], &self.logs[threads + 1],
+                            &self.ending) != 0:
+            raise OSError("cannot set up the maintenance: no file descriptors left")
+        balance_watch(&self.maintenance.balance, self.counter_sets, self.ncounter_sets)
+        if embedded is not None:
+            i = threads + LOGS_BESIDE
+            embedded.attach(self, store, self.hub, &self.counter_sets[i], &self.logs[i])
+            self.embedded = embedded
+
+    cdef _open_network(self):
+        cdef uint32_t i, threads = self.nworkers_wanted
         for i in range(threads):
             self.workers[i] = <Worker *>allocate(sizeof(Worker))
             if self.workers[i] == NULL:
                 raise MemoryError("cannot allocate the workers")
             self.nworkers += 1
-            if worker_init(self.workers[i], i, store, &self.counter_sets[i], &self.service, &self.logs[i], &self.shared,
-                           &self.questions, &self.logger.arrivals, &self.stopping) != 0:
+            if worker_init(self.workers[i], i, self.store, &self.counter_sets[i], &self.service, &self.logs[i],
+                           &self.shared, &self.questions, &self.logger.arrivals, &self.stopping) != 0:
                 raise OSError("cannot set up a worker: no memory or no file descriptors left")
         if acceptor_init(&self.acceptor, &self.shared, &self.counter_sets[threads], &self.logs[threads],
                          self.workers, threads, &self.stopping) != 0:
             raise OSError("cannot set up the acceptor: no file descriptors left")
-        if maintenance_init(&self.maintenance, store, &self.counter_sets[threads + 1], &self.logs[threads + 1],
-                            &self.stopping) != 0:
-            raise OSError("cannot set up the maintenance: no file descriptors left")
-        balance_watch(&self.maintenance.balance, self.counter_sets, self.ncounter_sets)
 
     def __dealloc__(self):
         self._release()
@@ -311,29 +327,38 @@ cdef class Engine:
                 self.shared.by_fd[i].owner = 0
                 close(<int>i)
 
-    cdef void _release(self) noexcept:
-        """Free everything, in whatever state it is."""
+    cpdef void close_network(self) noexcept:
         cdef uint32_t i
         self._close_connections()
-        free(self.shared.by_fd)
-        free(self.shared.peers)
-        mapping_free(self.shared.conns, self.shared.nfds * sizeof(Connection))
-        free(self.shared.buffers)
-        self.shared.by_fd = NULL
-        self.shared.peers = NULL
-        self.shared.conns = NULL
-        self.shared.buffers = NULL
-        self.shared.nbuffers = 0
+        self.shared.connections = 0
         for token in self.asked or ():
             ticket_free(<Ticket *><uint64_t>token)
         self.asked = {}
-        tickets_free(&self.questions)
-        logger_free(&self.logger)
+        tickets_drop(&self.questions)
+        logger_drop(&self.logger)
         acceptor_free(&self.acceptor)
+        memset(&self.acceptor, 0, sizeof(Acceptor))
+        self.acceptor.epoll = -1
+        self.acceptor.wake = -1
         for i in range(self.nworkers):
             worker_free(self.workers[i])
             free(self.workers[i])
         self.nworkers = 0
+
+    cdef void _release(self) noexcept:
+        """Free everything, in whatever state it is."""
+        cdef uint32_t i
+        if self.embedded is not None:
+            self.embedded.detach()
+        self.embedded = None
+        self.close_network()
+        free(self.shared.by_fd)
+        free(self.shared.peers)
+        mapping_free(self.shared.conns, self.shared.nfds * sizeof(Connection))
+        free(self.shared.buffers)
+        memset(&self.shared, 0, sizeof(Shared))
+        tickets_free(&self.questions)
+        logger_free(&self.logger)
         free(self.workers)
         self.workers = NULL
         for i in range(self.nlogs):
@@ -343,6 +368,7 @@ cdef class Engine:
         self.logs = NULL
         free(self.hub)
         self.hub = NULL
+        self.logger.hub = NULL
         prefixes_free(&self.prefixes)
         free(self.counter_sets)
         self.counter_sets = NULL
@@ -352,9 +378,6 @@ cdef class Engine:
             store_free(self.store)
             free(self.store)
         self.store = NULL
-        memset(&self.acceptor, 0, sizeof(Acceptor))
-        self.acceptor.epoll = -1
-        self.acceptor.wake = -1
         self.closed = True
 
     cdef _check_open(self):
@@ -362,6 +385,13 @@ cdef class Engine:
             raise RuntimeError("the engine is closed")
 
     # ---- serving
+
+    def open_network(self):
+        self._check_open()
+        if self.nworkers:
+            raise RuntimeError("the network is open")
+        store_u32(&self.stopping, 0)
+        self._open_network()
 
     def add_listener(self, int fd):
         self._check_open()
@@ -438,11 +468,17 @@ cdef class Engine:
     def stop(self):
         if self.closed:
             return
+        self.stop_network()
+        store_release_u32(&self.ending, 1)
+        if self.maintenance.context.store != NULL:
+            maintenance_wake(&self.maintenance)
+
+    def stop_network(self):
+        if self.closed:
+            return
         store_release_u32(&self.stopping, 1)
         self._wake_workers()
         acceptor_wake(&self.acceptor)
-        if self.maintenance.context.store != NULL:
-            maintenance_wake(&self.maintenance)
         tickets_signal(&self.questions)
         tickets_signal(&self.logger.arrivals)
 

@@ -24,6 +24,7 @@ cdef struct TicketList:
     int signal            # an eventfd that is written after each entry
 
 cdef int tickets_init(TicketList *tickets, bint blocking) noexcept nogil
+cdef void tickets_drop(TicketList *tickets) noexcept nogil
 cdef void tickets_free(TicketList *tickets) noexcept nogil
 cdef void tickets_put(TicketList *tickets, Ticket *ticket) noexcept nogil
 cdef Ticket *tickets_take(TicketList *tickets) noexcept nogil

@@ -18,11 +18,16 @@ cdef int tickets_init(TicketList *tickets, bint blocking) noexcept nogil:
     return 0 if tickets.signal >= 0 else -1
 
 
-cdef void tickets_free(TicketList *tickets) noexcept nogil:
+cdef void tickets_drop(TicketList *tickets) noexcept nogil:
+    """Free the tickets, and leave an empty list."""
     cdef Ticket *ticket = tickets_take(tickets)
     while ticket != NULL:
         ticket_free(ticket)
         ticket = tickets_take(tickets)
+
+
+cdef void tickets_free(TicketList *tickets) noexcept nogil:
+    tickets_drop(tickets)
     if tickets.signal >= 0:
         close(tickets.signal)
     tickets.signal = -1

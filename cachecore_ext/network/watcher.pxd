@@ -42,6 +42,7 @@ cdef struct Logger:
 
 cdef int logger_init(Logger *logger, EventHub *hub, EventLog *logs, uint32_t nlogs, Worker **workers,
                      CounterSet *counters, size_t buffer_size, const uint32_t *stop) noexcept nogil
+cdef void logger_drop(Logger *logger) noexcept nogil
 cdef void logger_free(Logger *logger) noexcept nogil
 cdef void logger_run(Logger *logger) noexcept nogil
 cdef size_t format_event(const Event *event, char *out) noexcept nogil

@@ -16,7 +16,7 @@ from cachecore_ext.base.linux cimport (
 )
 from cachecore_ext.base.numbers cimport format_u64
 from cachecore_ext.network.admin cimport (
-    ticket_answer, ticket_free, tickets_await, tickets_free, tickets_init, tickets_put, tickets_take,
+    ticket_answer, ticket_free, tickets_await, tickets_drop, tickets_free, tickets_init, tickets_put, tickets_take,
 )
 from cachecore_ext.protocol.percent cimport percent_encode
 from cachecore_ext.protocol.request cimport watch_words
@@ -198,14 +198,22 @@ cdef int logger_init(Logger *logger, EventHub *hub, EventLog *logs, uint32_t nlo
     return 0
 
 
-cdef void logger_free(Logger *logger) noexcept nogil:
-    """The connections are the caller's."""
+cdef void logger_drop(Logger *logger) noexcept nogil:
+    """Nobody watches any more. The connections are the caller's."""
     cdef Watcher *watcher
     while logger.watchers != NULL:
         watcher = logger.watchers
         logger.watchers = watcher.next
         ticket_free(watcher.ticket)
         free(watcher)
+    tickets_drop(&logger.arrivals)
+    if logger.hub != NULL:
+        settle_watched(logger)
+
+
+cdef void logger_free(Logger *logger) noexcept nogil:
+    """The connections are the caller's."""
+    logger_drop(logger)
     tickets_free(&logger.arrivals)
 
 

@@ -1,0 +1,162 @@
+"""Functions whose results are kept in a cache, each computed once however many callers wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import io
+import pickle
+import threading
+from collections.abc import Awaitable, Callable, Hashable
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
+
+from cachecore_ext.embedded import TooLargeError
+
+if TYPE_CHECKING:
+    from .cache import Cache
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+#: Makes the part of a key that tells one call from another.
+KeyMaker = Callable[..., str | bytes]
+
+_MISSING: Final = object()
+_NAME_MAX: Final = 100  # characters of the function's name that are in a key
+
+
+def key_of_arguments(*args: Any, **kwargs: Any) -> str:
+    """A digest of the arguments, the same in every process for equal arguments of the same types.
+
+    Raises:
+        pickle.PicklingError, TypeError, AttributeError: an argument cannot be pickled.
+    """
+    written = io.BytesIO()
+    pickler = pickle.Pickler(written, protocol=4)
+    pickler.fast = True  # else it would tell equal objects from the same object
+    pickler.dump((args, sorted(kwargs.items())))
+    return hashlib.blake2b(written.getvalue(), digest_size=16).hexdigest()
+
+
+class _Flight(Generic[T]):
+    """A computation that is under way, and those who wait for it."""
+
+    def __init__(self, lock: T) -> None:
+        self.lock: Final = lock
+        self.callers = 0  # guarded by Memoized._guard
+        self.stale = False  # what it computes is not to be kept
+
+
+class _Memo(Generic[P, R, T]):
+    """What functions and coroutine functions have in common; ``T`` is their lock."""
+
+    def __init__(self, cache: Cache, function: Callable[P, R], keep: dict[str, Any], key: KeyMaker | None) -> None:
+        functools.update_wrapper(self, function)  # type: ignore[arg-type]  # it is called by its heirs
+        self._cache = cache
+        self._function = function
+        self._keep = keep  # how it is stored: ``ttl``, or nothing
+        self._make_key: KeyMaker = key or key_of_arguments
+        name = f"{function.__module__}.{function.__qualname__}"
+        self._prefix = name.encode()[-_NAME_MAX:] + b"("
+        self._guard = threading.Lock()
+        self._flights: dict[Hashable, _Flight[T]] = {}
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> bytes:
+        """The key that the result of such a call is kept under."""
+        made = self._make_key(*args, **kwargs)
+        return self._prefix + (made.encode() if isinstance(made, str) else made) + b")"
+
+    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Forget the result of such a call; one that is being computed is not kept."""
+        key = self.key(*args, **kwargs)
+        self._spoil(lambda name: name == key)
+        self._cache.delete(key)
+
+    def cache_clear(self) -> None:
+        """Forget all results of this function, which takes a walk over all keys of the cache."""
+        self._spoil(lambda name: True)
+        self._cache.delete_many(key for key in self._cache if key.startswith(self._prefix))
+
+    def _spoil(self, chosen: Callable[[Hashable], bool]) -> None:
+        with self._guard:
+            for name, flight in self._flights.items():
+                if chosen(name[1] if isinstance(name, tuple) else name):
+                    flight.stale = True
+
+    def _board(self, name: Hashable, make_lock: Callable[[], T]) -> _Flight[T]:
+        """The computation of this name, of which the caller is one until ``_leave``."""
+        with self._guard:
+            flight = self._flights.get(name)
+            if flight is None:
+                flight = self._flights[name] = _Flight(make_lock())
+            flight.callers += 1
+            return flight
+
+    def _leave(self, name: Hashable, flight: _Flight[T]) -> None:
+        with self._guard:
+            flight.callers -= 1
+            if flight.callers == 0:
+                del self._flights[name]
+
+    def _store(self, key: bytes, value: Any, flight: _Flight[T]) -> None:
+        """Keep a result if the cache has room for it, and nobody has asked to forget it."""
+        try:
+            self._cache.set(key, value, **self._keep)
+        except (MemoryError, TooLargeError):
+            return
+        # Whoever forgets it marks first and deletes then: one of the two deletes comes after the set.
+        if flight.stale:
+            self._cache.delete(key)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else MethodType(self, instance)  # type: ignore[arg-type]
+
+
+class Memoized(_Memo[P, R, "threading.RLock"]):
+    """A function whose results are kept; see ``Cache.memoize``."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The result that is kept, or a new one; raises what the function raises."""
+        key = self.key(*args, **kwargs)
+        found: R = self._cache.get(key, _MISSING)
+        return found if found is not _MISSING else self._compute(key, *args, **kwargs)
+
+    def _compute(self, key: bytes, *args: P.args, **kwargs: P.kwargs) -> R:
+        flight = self._board(key, threading.RLock)
+        try:
+            with flight.lock:
+                value: R = self._cache.get(key, _MISSING)
+                if value is _MISSING:
+                    flight.stale = False
+                    value = self._function(*args, **kwargs)
+                    self._store(key, value, flight)
+                return value
+        finally:
+            self._leave(key, flight)
+
+
+class AsyncMemoized(_Memo[P, Awaitable[R], asyncio.Lock]):
+    """A coroutine function whose results are kept; see ``Cache.memoize``."""
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The result that is kept, or a new one; raises what the function raises."""
+        key = self.key(*args, **kwargs)
+        found: R = self._cache.get(key, _MISSING)
+        return found if found is not _MISSING else await self._compute(key, *args, **kwargs)
+
+    async def _compute(self, key: bytes, *args: P.args, **kwargs: P.kwargs) -> R:
+        name = (asyncio.get_running_loop(), key)  # a lock belongs to one loop
+        flight = self._board(name, asyncio.Lock)
+        try:
+            async with flight.lock:
+                value: R = self._cache.get(key, _MISSING)
+                if value is _MISSING:
+                    flight.stale = False
+                    value = await self._function(*args, **kwargs)
+                    self._store(key, value, flight)
+                return value
+        finally:
+            self._leave(name, flight)

@@ -1,0 +1,1 @@
+"""The cache inside a process."""

@@ -1,0 +1,364 @@
+"""``Cache``: the store's operations, time, memory, threads, and its end."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import pickle
+import sys
+import threading
+import tracemalloc
+import weakref
+
+import pytest
+
+from cachecore import Cache, TooLargeError
+
+MEBIBYTE = 1 << 20
+
+
+@pytest.fixture
+def cache():
+    with Cache() as one:
+        one.clock.freeze()
+        yield one
+
+
+def test_single_operations(cache):
+    assert cache.get("a") is None
+    assert cache.get("a", 5) == 5
+    assert cache.set("a", b"1") is None
+    assert (cache.get("a"), cache.get(b"a"), cache["a"]) == (b"1", b"1", b"1")
+    assert (cache.add("a", b"2"), cache.add("b", b"2")) == (False, True)
+    assert (cache.replace("a", b"3"), cache.replace("c", b"3")) == (True, False)
+    assert (cache.delete("a"), cache.delete("a")) == (True, False)
+    assert "a" not in cache
+    assert "b" in cache
+
+
+def test_cas(cache):
+    assert cache.gets("a") is None
+    cache["a"] = b"1"
+    value, token = cache.gets("a")
+    assert value == b"1"
+    assert cache.cas("a", b"2", token) is True
+    assert cache.cas("a", b"3", token) is False
+    assert cache.cas("b", b"3", token) is None
+    assert cache["a"] == b"2"
+
+
+def test_numbers(cache):
+    assert cache.incr("n") is None
+    assert cache.incr("n", initial=7) == 7
+    assert (cache.incr("n", 5), cache.decr("n"), cache.decr("n", 100)) == (12, 11, 0)
+    cache["n"] = b"18446744073709551615"
+    assert cache.incr("n") == 0
+    cache["n"] = b"x"
+    with pytest.raises(ValueError, match="number"):
+        cache.incr("n")
+    for wrong in (-1, 1 << 64):
+        with pytest.raises(OverflowError):
+            cache.incr("n", wrong)
+
+
+def test_many(cache):
+    cache.set_many({"a": b"1", b"b": b"2"})
+    assert cache.get_many(["a", b"b", "c"]) == {"a": b"1", b"b": b"2"}
+    assert cache.delete_many(["a", "b", "c"]) == 2
+    assert len(cache) == 0
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 8, 100, 4095, 4096, 5000, 256 * 1024 - 1, 256 * 1024, 600_000, 1_000_000]
+)
+def test_values_of_every_size(cache, size):
+    value = os.urandom(size)
+    for key in ("a", "b"):
+        cache[key] = value
+    assert (cache["a"], cache["b"]) == (value, value)
+
+
+def test_keys(cache):
+    for key in ("ä" * 125, b"\x00\r\n \xff", "k" * 250):
+        cache[key] = b"v"
+        assert cache[key] == b"v"
+    assert cache["ä" * 125] == cache[("ä" * 125).encode()]
+    for wrong in ("", b"", "k" * 251, "ä" * 126):
+        with pytest.raises(ValueError, match="250"):
+            cache.get(wrong)
+    for wrong in (1, None, ("a",)):
+        with pytest.raises(TypeError, match="key"):
+            cache.get(wrong)
+
+
+def test_wrong_values(cache):
+    for wrong in ("text", 1, None):
+        with pytest.raises(TypeError, match="bytes"):
+            cache.set("a", wrong)
+    cache["a"] = bytearray(b"1")
+    cache["a"] = memoryview(b"23")
+    assert cache["a"] == b"23"
+    with pytest.raises(TooLargeError):
+        cache.set("a", bytes(MEBIBYTE))
+    assert "a" not in cache
+
+
+# ---- time
+
+
+def test_a_ttl_ends(cache):
+    cache.set("a", b"1", 10)
+    cache.set("b", b"1", 9.5)
+    cache.set("c", b"1", None)
+    cache.add("d", b"1", ttl=40 * 24 * 3600)  # longer than the protocol's relative times
+    cache.clock.advance(9)
+    assert {key for key in "abcd" if key in cache} == set("abcd")
+    cache.clock.advance(1)
+    assert {key for key in "abcd" if key in cache} == set("cd")
+    cache.clock.advance(40 * 24 * 3600)
+    assert {key for key in "abcd" if key in cache} == set("c")
+
+
+def test_touch(cache):
+    cache.set("a", b"1", 5)
+    assert (cache.touch("a", 20), cache.touch("b", 20)) == (True, False)
+    cache.clock.advance(10)
+    assert "a" in cache
+    cache.touch("a", 0)
+    assert "a" not in cache
+
+
+def test_a_ttl_of_nothing_has_ended(cache):
+    for ttl in (0, -1, -0.5):
+        cache["a"] = b"1"
+        cache.set("a", b"2", ttl)
+        assert "a" not in cache
+    cache.set("a", b"1", float("inf"))
+    assert "a" in cache
+    with pytest.raises(ValueError, match="nan"):
+        cache.set("a", b"1", float("nan"))
+    with pytest.raises(TypeError, match="TTL"):
+        cache.set("a", b"1", "60")
+
+
+def test_default_ttl():
+    with Cache(default_ttl=10) as cache:
+        cache.clock.freeze()
+        cache["a"] = b"1"
+        cache.set("b", b"1")
+        cache.set("c", b"1", None)
+        cache.clock.advance(10)
+        assert list(cache) == [b"c"]
+
+
+# ---- memory
+
+
+def test_what_is_not_used_goes():
+    with Cache(2 * MEBIBYTE) as cache:
+        for i in range(20_000):
+            cache[f"key{i}"] = bytes(500)
+        found = cache.stats()
+        assert found["evictions"] > 10_000
+        assert found["limit_maxbytes"] == 2 * MEBIBYTE
+        assert len(cache) == found["curr_items"] > 1000
+
+
+def test_without_evictions():
+    with Cache(2 * MEBIBYTE, disable_evictions=True) as cache:
+        with pytest.raises(MemoryError):
+            for i in range(20_000):
+                cache[f"key{i}"] = bytes(500)
+        assert cache["key0"] == bytes(500)
+
+
+def test_options():
+    with pytest.raises(ValueError, match="memory_limit"):
+        Cache(64)
+    with pytest.raises(TypeError):
+        Cache(no_such_option=1)
+    with pytest.raises(ValueError, match="memory_file"):
+        Cache(memory_file="/tmp/x")
+
+
+# ---- a serializer
+
+
+@pytest.mark.parametrize("serializer", [pickle, json])
+def test_a_serializer(serializer):
+    with Cache(serializer=serializer) as cache:
+        for value in (None, 5, "text", {"a": [1, 2.5]}):
+            cache["a"] = value
+            assert cache.get("a", "missing") == value
+        assert cache.setdefault("n", 3) == cache.setdefault("n", 4) == 3
+        assert cache.incr("counter", initial=1) == 1
+        assert cache["counter"] == b"1"
+
+
+# ---- as a mapping
+
+
+def test_a_mapping(cache):
+    expected = {f"key{i}".encode(): b"%d" % i for i in range(1000)}
+    cache.update(expected)
+    assert dict(cache.items()) == expected
+    assert sorted(cache) == sorted(cache.keys()) == sorted(expected)
+    assert sorted(cache.values()) == sorted(expected.values())
+    assert len(cache) == 1000
+    assert cache.pop("key5") == b"5"
+    with pytest.raises(KeyError, match="key5"):
+        cache["key5"]
+    with pytest.raises(KeyError, match="key5"):
+        del cache["key5"]
+    cache.clear()
+    assert list(cache) == []
+    assert cache == cache
+    assert hash(cache) != hash(Cache())
+
+
+def test_keys_that_go_during_a_walk_are_no_error(cache):
+    cache.update({f"key{i}": b"1" for i in range(500)})
+    seen = 0
+    for key, _ in cache.items():
+        cache.pop(key, None)
+        cache.delete_many([f"key{i}" for i in range(250)])
+        seen += 1
+    assert 250 <= seen <= 500
+    assert len(cache) == 0
+
+
+# ---- threads
+
+
+def together(count, work):
+    failures = []
+
+    def run(index):
+        try:
+            work(index)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_threads_count_together(cache):
+    cache["n"] = b"0"
+    together(4, lambda _: [cache.incr("n") for _ in range(5000)])
+    assert int(cache["n"]) == 20_000
+
+
+def test_large_values_are_whole_for_every_thread(cache):
+    """More threads than there are contexts without the GIL."""
+    values = [bytes([65 + i]) * (300_000 + i) for i in range(8)]
+    cache["a"] = values[0]
+
+    def work(index):
+        for _ in range(100):
+            cache["a"] = values[index]
+            assert cache["a"] in values
+
+    together(8, work)
+    stats = cache.stats()
+    assert (stats["get_hits"], stats["cmd_set"]) == (800, 801)
+
+
+def test_closing_waits_for_calls_without_the_gil():
+    for _ in range(20):
+        cache = Cache()
+        cache["a"] = bytes(1_000_000)
+
+        def work(_, cache=cache):
+            try:
+                while len(cache["a"]) == 1_000_000:
+                    cache["a"] = bytes(1_000_000)
+            except RuntimeError as error:
+                assert "closed" in str(error)
+
+        timer = threading.Timer(0.005, cache.close)
+        timer.start()
+        together(3, work)
+        timer.join()
+
+
+# ---- the end
+
+
+def test_a_closed_cache_says_so():
+    cache = Cache()
+    walk = iter(cache)
+    cache.close()
+    cache.close()
+    for call in (
+        lambda: cache.get("a"), lambda: cache.set("a", b""), lambda: cache.delete("a"), lambda: "a" in cache,
+        lambda: len(cache), lambda: list(cache), lambda: next(walk), cache.clear, cache.serve, cache.stats,
+    ):  # fmt: skip
+        with pytest.raises(RuntimeError, match="closed"):
+            call()
+
+
+def test_it_ends_with_its_last_reference():
+    cache = Cache()
+    gone = weakref.ref(cache)
+    threads = threading.active_count()
+    del cache
+    gc.collect()
+    assert gone() is None
+    assert threading.active_count() == threads - 1
+
+
+def test_a_child_process_is_told():
+    with Cache() as cache:
+        cache["a"] = b"1"
+        child = os.fork()
+        if child == 0:
+            try:
+                cache.get("a")
+            except RuntimeError as error:
+                cache.close()
+                os._exit(42 if "fork" in str(error) else 1)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+        assert cache["a"] == b"1"
+
+
+def test_it_is_not_pickled(cache):
+    with pytest.raises(TypeError, match="serve"):
+        pickle.dumps(cache)
+
+
+def test_nothing_leaks(cache):
+    key, value, large = "key" * 5, b"v" * 100, bytes(300_000)
+
+    def work():
+        for _ in range(200):
+            cache[key] = value
+            cache.get(key)
+            cache.gets(key)
+            cache["large"] = large
+            cache.get("large")
+            cache.get("missing", value)
+            cache.incr("n", initial=1)
+            cache.get_many([key, "large"])
+            list(cache)
+            with pytest.raises(KeyError):
+                cache["missing"]
+
+    work()
+    counts = sys.getrefcount(key), sys.getrefcount(value), sys.getrefcount(large)
+    tracemalloc.start()
+    work()
+    gc.collect()
+    before = tracemalloc.get_traced_memory()[0]
+    work()
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 4096
+    assert (sys.getrefcount(key), sys.getrefcount(value), sys.getrefcount(large)) == counts

@@ -1,0 +1,172 @@
+"""``Cache.memoize``: each result is computed once."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+
+import pytest
+
+from cachecore import Cache
+
+
+@pytest.fixture
+def cache():
+    with Cache(serializer=pickle) as one:
+        one.clock.freeze()
+        yield one
+
+
+def test_a_result_is_kept(cache):
+    calls = []
+
+    @cache.memoize(ttl=10)
+    def double(x, *, plus=0):
+        "Twice."
+        calls.append(x)
+        return None if x == 0 else 2 * x + plus
+
+    assert [double(4), double(4), double(4, plus=1), double(0), double(0)] == [8, 8, 9, None, None]
+    assert calls == [4, 4, 0]
+    assert (double.__name__, double.__doc__) == ("double", "Twice.")
+    cache.clock.advance(10)
+    assert double(4) == 8
+    assert calls == [4, 4, 0, 4]
+
+
+def test_equal_arguments_are_one_call(cache):
+    calls = []
+    tell = cache.memoize()(lambda *args: calls.append(args))
+    one, other = "".join(["a", "b"]), "".join(["a", "b"])
+    tell(one, one)
+    tell(one, other)
+    tell(1)
+    tell(1.0)
+    assert len(calls) == 3
+
+
+def test_forgetting(cache):
+    calls = []
+    first = cache.memoize(key=str)(lambda x: calls.append(x))
+    second = cache.memoize(key=lambda x: b"%d" % x)(len)
+    cache["other"] = 1
+    first(1)
+    first(2)
+    first.invalidate(1)
+    first(1)
+    first(2)
+    assert calls == [1, 2, 1]
+    first.cache_clear()
+    assert list(cache) == [b"other"]
+    assert second.key(5).endswith(b"(5)")
+
+
+def test_exceptions_are_not_kept(cache):
+    calls = []
+
+    @cache.memoize()
+    def fail():
+        calls.append(1)
+        raise LookupError("no")
+
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            fail()
+    assert calls == [1, 1]
+    assert fail._flights == {}
+
+
+def test_what_does_not_fit_is_returned(cache):
+    large = cache.memoize()(lambda: bytes(2 << 20))
+    assert large() == bytes(2 << 20)
+
+
+def test_methods(cache):
+    class Thing:
+        calls = 0
+
+        @cache.memoize(key=lambda self, x: str(x))
+        def method(self, x):
+            Thing.calls += 1
+            return x
+
+    assert (Thing().method(3), Thing().method(3), Thing.calls) == (3, 3, 1)
+
+
+def test_a_stampede_computes_once(cache):
+    calls, results = [], []
+    inside, go_on = threading.Event(), threading.Event()
+
+    @cache.memoize()
+    def slow(x):
+        calls.append(x)
+        inside.set()
+        assert go_on.wait(30)
+        return x
+
+    threads = [threading.Thread(target=lambda: results.append(slow(7))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert inside.wait(30)
+    while slow._flights[slow.key(7)].callers < 8:
+        pass
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert (calls, results) == ([7], [7] * 8)
+    assert slow._flights == {}
+
+
+def test_other_keys_do_not_wait(cache):
+    inside, go_on = threading.Event(), threading.Event()
+
+    @cache.memoize()
+    def slow(x):
+        if x == 1:
+            inside.set()
+            assert go_on.wait(30)
+        return x
+
+    thread = threading.Thread(target=slow, args=(1,))
+    thread.start()
+    assert inside.wait(30)
+    assert slow(2) == 2
+    go_on.set()
+    thread.join()
+
+
+def test_what_is_forgotten_while_it_is_computed_is_not_kept(cache):
+    for forget in ("invalidate", "cache_clear"):
+        versions = iter("ab")
+
+        @cache.memoize()
+        def read(versions=versions, forget=forget):
+            found = next(versions)
+            if found == "a":
+                getattr(read, forget)()  # the thing changes while it is being read
+            return found
+
+        read._make_key = lambda: "key"
+        assert [read(), read(), read()] == ["a", "b", "b"]
+        read.cache_clear()
+
+
+def test_a_stampede_of_tasks_computes_once(cache):
+    calls = []
+
+    @cache.memoize()
+    async def slow(x):
+        calls.append(x)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return x
+
+    async def storm():
+        return await asyncio.gather(*(slow(x) for x in (1, 2) for _ in range(5)))
+
+    assert asyncio.run(storm()) == [1] * 5 + [2] * 5
+    assert calls == [1, 2]
+    assert asyncio.run(storm()) == [1] * 5 + [2] * 5
+    assert calls == [1, 2]
+    assert slow._flights == {}
