@@ -13,8 +13,8 @@ from cachecore_ext.base.eventlog cimport (
 from cachecore_ext.base.linux cimport close, malloc_returns
 from cachecore_ext.base.mapping cimport mapping_free, mapping_open, mapping_reserve
 from cachecore_ext.figures cimport (
-    cachedump, class_gauges, class_totals, connections, item_sizes, listening_sockets, maintenance_counters,
-    thread_counters,
+    cachedump, class_gauges, class_totals, connections, item_sizes, items, listening_sockets,
+    maintenance_counters, thread_counters,
 )
 from cachecore_ext.network.acceptor cimport (
     Acceptor, acceptor_add, acceptor_free, acceptor_init, acceptor_run, acceptor_wake,
@@ -50,7 +50,7 @@ from cachecore_ext.storage.table cimport table_bytes, top_bit
 
 import resource
 
-from cachecore_ext.figures import CLASS_SUM_NAMES, ConnectionInfo
+from cachecore_ext.figures import CLASS_SUM_NAMES, ConnectionInfo, ItemInfo
 
 cdef enum:
     CACHE_LINE = 64
@@ -720,6 +720,10 @@ cdef class Engine:
     def item_sizes(self):
         self._check_open()
         return item_sizes(self.store)
+
+    def items(self):
+        self._check_open()
+        return items(self.store)
 
     def cachedump(self, uint32_t cls, limit):
         self._check_open()

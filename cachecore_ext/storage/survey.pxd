@@ -1,4 +1,4 @@
-"""What is known of the items, in batches: for whoever looks through all of them at leisure (``stats sizes``)."""
+"""What is known of the items, in batches: for whoever looks through all of them at leisure (``stats sizes``, a test)."""
 from libc.stdint cimport uint32_t, uint64_t
 
 from cachecore_ext.storage.allocation cimport Context
@@ -8,6 +8,9 @@ cdef struct Note:
     uint64_t size       # bytes, as ``me`` shows it
     uint32_t nbytes     # of the value
     uint32_t exptime    # tick; 0 never
+    uint32_t flags      # the client's
+    uint64_t cas        # as shown to clients
+    bint fetched        # since it was stored
     bint binary         # the key came in base64
     uint32_t nkey
     char key[256]
