@@ -276,7 +276,7 @@ class _Link:
                 yield self._server.exactly(size + 2)
 
     def _relay(self, raw: bytes) -> bool:
-        """Pass everything on as it is, until one side ends."""
+        """Pass everything on as it is, until the server ends."""
         client, server = self._client.socket, self._server.socket
         server.sendall(raw + self._client.rest())
         to = {client.fileno(): (client, server), server.fileno(): (server, client)}
@@ -287,9 +287,13 @@ class _Link:
             for fd, _ in poll.poll():
                 source, sink = to[fd]
                 received = source.recv(_CHUNK)
-                if not received:
+                if received:
+                    sink.sendall(received)
+                elif source is server or self._cut.is_set():
                     return False
-                sink.sendall(received)
+                else:  # the client has said all, and may still hear answers
+                    server.shutdown(socket.SHUT_WR)
+                    poll.unregister(fd)
 
 
 def _value_size(line: bytes) -> int | None:
