@@ -196,8 +196,6 @@ class _Link:
         raw = line
         if command.size is not None:
             raw += self._client.exactly(command.size + 2)
-            if not raw.endswith(b"\r\n"):
-                return self._relay(raw)
         self._proxy.commands.record(command)
         fault = self._proxy.faults.strike(command)
         if fault is not None:
@@ -261,7 +259,7 @@ class _Link:
 
     def _replies(self, raw: bytes, is_barrier: bool) -> Iterator[bytes]:
         """What the server answers to a command: lines and values. Raises _EndedError, OSError."""
-        if not self._known:
+        if not self._known:  # every answer is one line, and the barrier would cost the connection
             self._server.socket.sendall(raw)
             reply = self._server.line()
             self._known = reply == b"STORED\r\n"

@@ -1,4 +1,4 @@
-"""What is known of the items, in batches: for whoever looks through all of them at leisure (``stats sizes``, a test)."""
+"""What is known of the items, in batches: for whoever looks through all of them at leisure (``stats sizes``)."""
 from libc.stdint cimport uint32_t, uint64_t
 
 from cachecore_ext.storage.allocation cimport Context

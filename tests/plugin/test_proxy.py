@@ -83,5 +83,6 @@ def test_what_the_server_itself_does_is_not_recorded(proxied):
 
 def test_who_authenticates_is_let_through_whole():
     with CacheServer(proxy=True, auth=("me", "secret")) as server, Client(server.address) as client:
+        assert client.ask(b"get a\r\n", b"\r\n") == b"CLIENT_ERROR unauthenticated\r\n"
         assert client.ask(b"set auth 0 0 9\r\nme secret\r\n", b"\r\n") == b"STORED\r\n"
         assert client.transcript(b"set a 0 0 4\r\nMN\r\n\r\nget a\r\n") == b"STORED\r\nVALUE a 0 4\r\nMN\r\n\r\nEND\r\n"
