@@ -41,7 +41,7 @@ class Proxy:
     faults: Faults
 
     def __init__(self, upstream: tuple[str, int], commands: Commands, *, authenticating: bool) -> None:
-        self._upstream = upstream
+        self.upstream: Final = upstream
         self.commands = commands
         #: Whether the server wants to know who it is first.
         self.authenticating = authenticating
@@ -82,12 +82,6 @@ class Proxy:
         self.refuse()
         self.cut()
         self._holder.close()
-
-    def connect_upstream(self) -> socket.socket:
-        """A connection of its own to the server."""
-        connection = socket.create_connection(self._upstream)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
 
     def _serve(self, listener: socket.socket) -> None:
         while True:
@@ -162,28 +156,24 @@ class _Link:
         self._proxy = proxy
         self._number = number
         self._client = _Stream(client)
-        self._server: _Stream
+        self._server = _Stream(socket.socket())  # not connected yet
         self._known = not proxy.authenticating  # the server knows who it is
         self._cut = threading.Event()
 
     def cut(self) -> None:
         """Let ``run`` end soon; from any thread."""
         self._cut.set()
-        with contextlib.suppress(OSError):
-            self._client.socket.shutdown(socket.SHUT_RDWR)
+        for side in (self._client, self._server):
+            with contextlib.suppress(OSError):
+                side.socket.shutdown(socket.SHUT_RDWR)
 
     def run(self) -> None:
         """Serve the client until either side ends."""
-        with self._client.socket:
-            try:
-                upstream = self._proxy.connect_upstream()
-            except OSError:
-                return
-            with upstream:
-                self._server = _Stream(upstream)
-                with contextlib.suppress(_EndedError, OSError):
-                    while self._turn():
-                        pass
+        with self._client.socket, self._server.socket as server, contextlib.suppress(_EndedError, OSError):
+            server.connect(self._proxy.upstream)
+            server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while not self._cut.is_set() and self._turn():
+                pass
 
     def _turn(self) -> bool:
         """One command and its reply. False: the connection is to end. Raises _EndedError, OSError."""
