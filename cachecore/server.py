@@ -23,7 +23,7 @@ from .users import read_users
 from .version import MEMCACHED_VERSION, package_version
 
 if TYPE_CHECKING:
-    from cachecore_ext.engine import Engine
+    from cachecore_ext.engine import Engine, ItemInfo
 
     from .restart import MemoryFile
 
@@ -269,6 +269,13 @@ class Server:
     def stats(self) -> dict[str, stats.Value]:
         """The fields of the command ``stats``, numbers as int. Raises RuntimeError unless the server runs."""
         return stats.general(self._running(), self.settings)
+
+    def items(self) -> list[ItemInfo]:
+        """The items that are there, in no order. Raises RuntimeError unless the server runs.
+
+        Looking counts as no fetch. It takes time and memory in proportion to their number.
+        """
+        return self._running().items()
 
     def _running(self) -> Engine:
         if self._engine is None:

@@ -5,6 +5,7 @@ from typing import Final
 
 from .embedded import Callers
 from .figures import ConnectionInfo as ConnectionInfo
+from .figures import ItemInfo as ItemInfo
 
 def return_freed_memory() -> None:
     """Let the C library give back what was freed, rather than keep it for the next; for the whole process."""
@@ -184,6 +185,9 @@ class Engine:
 
     def item_sizes(self) -> dict[int, int]:
         """How many items there are of each size, in bytes rounded up to 32 (``stats sizes``). Walks over all items."""
+
+    def items(self) -> list[ItemInfo]:
+        """Every item that has not ended, in no order. It walks over all of them without the GIL, and counts nothing."""
 
     def cachedump(self, cls: int, limit: int) -> list[tuple[bytes, int, int]]:
         """Items of a slab class: key, bytes of the value, and the unix time of its end or 0 (``stats cachedump``).

@@ -14,8 +14,8 @@ from cachecore_ext.base.linux cimport close, malloc_returns
 from cachecore_ext.base.mapping cimport mapping_free, mapping_open, mapping_reserve
 from cachecore_ext.embedded cimport CALLERS, Callers
 from cachecore_ext.figures cimport (
-    cachedump, class_gauges, class_totals, connections, item_sizes, listening_sockets, maintenance_counters,
-    thread_counters,
+    cachedump, class_gauges, class_totals, connections, item_sizes, items, listening_sockets,
+    maintenance_counters, thread_counters,
 )
 from cachecore_ext.network.acceptor cimport (
     Acceptor, acceptor_add, acceptor_free, acceptor_init, acceptor_run, acceptor_wake,
@@ -51,21 +51,19 @@ from cachecore_ext.storage.table cimport table_bytes, top_bit
 
 import resource
 
-from cachecore_ext.figures import CLASS_SUM_NAMES, ConnectionInfo
+from cachecore_ext.figures import CLASS_SUM_NAMES, ConnectionInfo, ItemInfo
 
 cdef enum:
     CACHE_LINE = 64
     # Stashes and pendings of all connections together: by default an eighth of the memory limit, and at least this.
     BUFFERS_MIN = 16 * 1024 * 1024
     DESCRIPTORS_PER_WORKER = 2   # epoll, inbox
-    # The acceptor's epoll and wake, the questions, the maintenance's alarm, the logger's arrivals.
-    DESCRIPTORS_BESIDE = 5
+    DESCRIPTORS_BESIDE = 5       # acceptor's epoll and wake, questions, maintenance's alarm, logger's arrivals
     LOGS_BESIDE = 2              # event logs beside the workers': the acceptor's and the maintenance's
     PREFIXES_AT_ONCE = 64        # copied under the lock for which who counts waits
     WORKER_LOG_MIN = 1024        # bytes
     WORKER_LOG_MAX = 1 << 30
-    # glibc keeps up to 2 MiB at the end of every thread's heap, once large blocks came and went: for ten thousand
-    # connections that were used, more than they are.
+    # glibc keeps up to 2 MiB of every thread's heap: more than ten thousand used connections are.
     HEAP_FREE_MAX = 128 * 1024   # bytes, of each heap
     HEAP_FREE_KEPT = 4 * 1024    # ... when there are more
 
@@ -756,6 +754,10 @@ cdef class Engine:
     def item_sizes(self):
         self._check_open()
         return item_sizes(self.store)
+
+    def items(self):
+        self._check_open()
+        return items(self.store)
 
     def cachedump(self, uint32_t cls, limit):
         self._check_open()

@@ -10,3 +10,13 @@ class ConnectionInfo(NamedTuple):
     listen_addr: str | None  # None for a listening socket
     state: str  # memcached's name of it
     secs_since_last_cmd: int  # or since the last bytes of a value that is under way
+
+class ItemInfo(NamedTuple):
+    """An item, as it was when it was looked at."""
+
+    key: bytes
+    flags: int  # the client's
+    size: int  # bytes of the value
+    ttl: int | None  # seconds that it still has by the server's clock; None: it does not expire
+    cas: int  # 0 where cas is off
+    fetched: bool  # since it was stored

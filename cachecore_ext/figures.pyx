@@ -144,6 +144,17 @@ class ConnectionInfo(NamedTuple):
     secs_since_last_cmd: int
 
 
+class ItemInfo(NamedTuple):
+    """An item, as it was when it was looked at."""
+
+    key: bytes
+    flags: int
+    size: int
+    ttl: int | None
+    cas: int
+    fetched: bool
+
+
 def _shown(address, path):
     """A socket's address in memcached's notation; ``path`` stands for that of a UNIX socket without a name."""
     if isinstance(address, tuple):
@@ -238,6 +249,20 @@ cdef dict item_sizes(Store *store):
             size = (items.notes.note[<uint32_t>i].size + SIZE_STEP - 1) // SIZE_STEP * SIZE_STEP
             sizes[size] = sizes.get(size, 0) + 1
     return sizes
+
+
+cdef list items(Store *store):
+    """Every item that is there."""
+    cdef _Survey walk = _Survey()
+    cdef Note *note
+    walk.begin(store, ~<uint64_t>0)
+    found = []
+    while walk.more():
+        for i in range(walk.notes.count):
+            note = &walk.notes.note[<uint32_t>i]
+            ttl = <int64_t>note.exptime - walk.context.now if note.exptime else None
+            found.append(ItemInfo(note.key[:note.nkey], note.flags, note.nbytes, ttl, note.cas, note.fetched))
+    return found
 
 
 cdef list cachedump(Store *store, uint32_t cls, limit):

@@ -8,6 +8,9 @@ cdef struct Note:
     uint64_t size       # bytes, as ``me`` shows it
     uint32_t nbytes     # of the value
     uint32_t exptime    # tick; 0 never
+    uint32_t flags      # the client's
+    uint64_t cas        # as shown to clients
+    bint fetched        # since it was stored
     bint binary         # the key came in base64
     uint32_t nkey
     char key[256]

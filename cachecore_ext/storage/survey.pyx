@@ -3,9 +3,9 @@ from libc.string cimport memcpy
 
 from cachecore_ext.storage.allocation cimport Store, store_class, store_is_dead
 from cachecore_ext.storage.item cimport (
-    ITEM_BINARY, Item, item_exptime, item_key, item_meta, item_nbytes, item_nkey, item_size,
+    ITEM_BINARY, ITEM_FETCHED, Item, item_exptime, item_flags, item_key, item_meta, item_nbytes, item_nkey, item_size,
 )
-from cachecore_ext.storage.store cimport store_walk
+from cachecore_ext.storage.store cimport store_shown_cas, store_walk
 
 
 cdef void take_note_locked(void *visitor, Item *item) noexcept nogil:
@@ -16,6 +16,9 @@ cdef void take_note_locked(void *visitor, Item *item) noexcept nogil:
         note.size = item_size(item)
         note.nbytes = item_nbytes(item)
         note.exptime = item_exptime(item)
+        note.flags = item_flags(item)
+        note.cas = store_shown_cas(store, item)
+        note.fetched = item_meta(item) & ITEM_FETCHED != 0
         note.binary = item_meta(item) & ITEM_BINARY != 0
         note.nkey = item_nkey(item)
         memcpy(note.key, item_key(item), note.nkey)

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-SNIPPETS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+SNIPPETS = [
+    text
+    for text in re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    if "def test_" not in text  # those are run by tests/plugin/test_examples.py
+]
 COMMANDS = ("set", "get", "incr", "mg", "quit")
 
 

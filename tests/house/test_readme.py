@@ -14,7 +14,10 @@ from tests.house.sources import ROOT
 
 PROSE = [
     path
-    for path in (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/compatibility.md"))
+    for path in (
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *(ROOT / "docs" / name for name in ("compatibility.md", "testing.md")),
+    )
     if path.exists()
 ]
 README = (ROOT / "README.md").read_text()

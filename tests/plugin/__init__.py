@@ -1,0 +1,1 @@
+"""``cachecore.testing``: the server for tests, its faults, and the pytest plugin."""
