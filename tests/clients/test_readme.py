@@ -49,10 +49,11 @@ def test_there_are_snippets():
     assert [("Server(" in snippet, "Client(" in snippet) for snippet in SNIPPETS] == [
         (False, True),
         (True, False),
+        (False, False),  # the cache inside a process
     ]
 
 
-@pytest.mark.parametrize("snippet", [text for text in SNIPPETS if "Server(" not in text])
+@pytest.mark.parametrize("snippet", [text for text in SNIPPETS if "Client(" in text])
 def test_client_snippets(snippet, peer):
     assert "11211" in snippet
     exec(compile(snippet.replace("11211", str(peer.address[1])), "README.md", "exec"), {})
@@ -60,6 +61,13 @@ def test_client_snippets(snippet, peer):
 
 @pytest.mark.parametrize("snippet", [text for text in SNIPPETS if "Server(" in text])
 def test_server_snippets(snippet):
+    names: dict[str, object] = {}
+    exec(compile(snippet, "README.md", "exec"), names)
+    assert isinstance(names["port"], int)
+
+
+@pytest.mark.parametrize("snippet", [text for text in SNIPPETS if "Cache(" in text])
+def test_cache_snippets(snippet):
     names: dict[str, object] = {}
     exec(compile(snippet, "README.md", "exec"), names)
     assert isinstance(names["port"], int)
