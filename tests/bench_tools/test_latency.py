@@ -237,7 +237,7 @@ def test_the_control_line_is_sent_beside_the_schedule():
 
 
 def test_the_whole_measurement_with_the_server_that_does_no_work(tmp_path: Path):
-    plan = replace(latency.make_plan(True, ("null",)), seconds=0.02)
+    plan = replace(latency.make_plan(True, ("null",)), seconds=0.05)
     lines: list[str] = []
     result = latency.measure(True, lines.append, scenes=("steady", "moves", "eviction"), plan=plan)
     result = json.loads(json.dumps(result))
