@@ -14,7 +14,7 @@ from cachecore_ext.base.counters cimport (
     GET_MISSES, INCR_MISSES, TOUCH_MISSES, CounterSet, count, count_class,
 )
 from cachecore_ext.base.eventlog cimport (
-    WATCH_DELETIONS, WATCH_FETCHERS, WATCH_MUTATIONS, WATCH_PREFIXES, EventHub, EventLog, event_deleted,
+    WATCH_DELETIONS, WATCH_MUTATIONS, WATCH_PREFIXES, EventHub, EventLog, event_deleted,
     event_item_store, hub_watched,
 )
 from cachecore_ext.base.lock cimport lock_acquire, lock_release, lock_try
@@ -27,7 +27,7 @@ from cachecore_ext.storage.store cimport (
     EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, PUT_ADD, PUT_REPLACE, PUT_SET, STORED, STORE_BY_CAS, TOO_LARGE, Context,
     Put, Store, StoreStatus, ValueCursor, cursor_open, cursor_skip, store_class, store_class_for, store_count_hit,
     store_delta_locked, store_fetched_locked, store_find_locked, store_flush, store_hash, store_hold_locked,
-    store_lock, store_put, store_release, store_report_lookup_locked, store_unlink_locked, store_unlock,
+    store_lock, store_look_up_locked, store_put, store_release, store_unlink_locked, store_unlock,
 )
 from cachecore_ext.storage.survey cimport Note, Notes, survey
 
@@ -66,9 +66,7 @@ cdef Item *get_once(Context *context, const Key *key, char *room, Found *found) 
     cdef uint32_t meta
     cdef Item *item
     store_lock(store, h)
-    item = store_find_locked(context, h, key.p, key.n)
-    if unlikely(context.watched & WATCH_FETCHERS):
-        store_report_lookup_locked(context, key.p, key.n, item)
+    item = store_look_up_locked(context, h, key.p, key.n)
     if item == NULL:
         store_unlock(store, h)
         count(context.counters, GET_MISSES)
@@ -114,9 +112,7 @@ cdef bint delete_once(Context *context, const Key *key) noexcept nogil:
     cdef uint64_t h = store_hash(store, key.p, key.n)
     cdef Item *item
     store_lock(store, h)
-    item = store_find_locked(context, h, key.p, key.n)
-    if unlikely(context.watched & WATCH_FETCHERS):
-        store_report_lookup_locked(context, key.p, key.n, item)
+    item = store_look_up_locked(context, h, key.p, key.n)
     if item == NULL:
         count(context.counters, DELETE_MISSES)
     else:
@@ -135,9 +131,7 @@ cdef StoreStatus delta_once(Context *context, const Key *key, bint increment, ui
     cdef StoreStatus status = NOT_FOUND
     cdef Item *item
     store_lock(store, h)
-    item = store_find_locked(context, h, key.p, key.n)
-    if unlikely(context.watched & WATCH_FETCHERS):
-        store_report_lookup_locked(context, key.p, key.n, item)
+    item = store_look_up_locked(context, h, key.p, key.n)
     if item == NULL:
         count(context.counters, INCR_MISSES if increment else DECR_MISSES)
     else:
@@ -154,9 +148,7 @@ cdef bint touch_once(Context *context, const Key *key, uint32_t exptime) noexcep
     cdef uint64_t h = store_hash(store, key.p, key.n)
     cdef Item *item
     store_lock(store, h)
-    item = store_find_locked(context, h, key.p, key.n)
-    if unlikely(context.watched & WATCH_FETCHERS):
-        store_report_lookup_locked(context, key.p, key.n, item)
+    item = store_look_up_locked(context, h, key.p, key.n)
     if item == NULL:
         count(context.counters, TOUCH_MISSES)
     else:
