@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -131,7 +130,6 @@ def test_resident_memory() -> None:
         assert resident(process.pid) - before < 32 * MB * 1.1 + 2 * MB
 
 
-@pytest.mark.skipif(shutil.which("memcached") is None, reason="there is no memcached to compare with")
 def test_mixed_sizes_take_85_hundredths_of_memcached_s_memory_at_most() -> None:
     mixed = memory.measure_mixed(80_000_000, 0.99, print)
     ratio = memory.mixed_ratio(mixed, "resident")
