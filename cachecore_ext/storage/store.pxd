@@ -171,7 +171,7 @@ cdef inline void store_report_lookup_locked(Context *context, const char *key, u
 
 
 cdef inline Item *store_look_up_locked(Context *context, uint64_t h, const char *key, uint32_t nkey) noexcept nogil:
-    """store_find_locked for a storage command: nobody but the store tells of it."""
+    """store_find_locked, told to who watches: for storage commands, and calls from inside the process."""
     cdef Item *item = store_find_locked(context, h, key, nkey)
     if unlikely(context.watched & WATCH_FETCHERS):
         store_report_lookup_locked(context, key, nkey, item)
