@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout, built in place
 
+from cachecore.testing import plugin
 from tests.support.peers import (
     CACHECORE,
     KINDS,
@@ -23,6 +24,12 @@ from tests.support.peers import (
 )
 
 Launch = Callable[..., Peer]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The plugin under test is there whether the checkout is installed or not."""
+    if not config.pluginmanager.has_plugin("cachecore"):
+        config.pluginmanager.register(plugin, "cachecore")
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ PROSE = [
     for path in (
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
         *(ROOT / "docs" / name for name in ("compatibility.md", "testing.md")),
+        ROOT / "examples" / "README.md",
     )
     if path.exists()
 ]
@@ -70,7 +71,7 @@ def unknown_parts(command: str, project: dict) -> Iterator[str]:
             yield part.strip()
 
 
-@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path):
     assert list(broken_links(path.read_text(), path.parent)) == []
 
