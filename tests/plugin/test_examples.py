@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -10,20 +11,31 @@ from tests.house.sources import ROOT
 
 pytest_plugins = ("pytester",)
 
-EXAMPLES = [
-    (name, text)
-    for name in ("README.md", "docs/testing.md")
-    for text in re.findall(r"^```python\n(.*?)^```$", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
-    if "def test_" in text
-]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CONFTEST = "# conftest.py\n"
+
+
+def examples(page: str) -> list[tuple[str, str]]:
+    """The blocks that hold tests, each with the conftest.py that stands right before it, or an empty one."""
+    blocks = ["", *BLOCK.findall(page)]
+    return [
+        (before if before.startswith(CONFTEST) else "", block)
+        for before, block in pairwise(blocks)
+        if "def test_" in block
+    ]
+
+
+EXAMPLES = {name: examples((ROOT / name).read_text()) for name in ("README.md", "docs/testing.md")}
 
 
 def test_there_are_examples():
-    assert [name for name, _ in EXAMPLES] == ["README.md", *["docs/testing.md"] * 4]
+    assert {name: len(found) for name, found in EXAMPLES.items()} == {"README.md": 1, "docs/testing.md": 6}
+    assert sum(bool(conftest) for conftest, _ in EXAMPLES["docs/testing.md"]) == 2
 
 
-@pytest.mark.parametrize("text", [text for _, text in EXAMPLES])
-def test_an_example_passes(suite, text):
+@pytest.mark.parametrize(("conftest", "text"), [example for found in EXAMPLES.values() for example in found])
+def test_an_example_passes(suite, pytester, conftest, text):
+    pytester.makeconftest(conftest)
     suite(text).assert_outcomes(passed=text.count("def test_"))
 
 
