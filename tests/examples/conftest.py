@@ -9,6 +9,7 @@ from typing import Any
 
 import meta_memcache as mm
 import pytest
+from pymemcache.client.base import PooledClient
 
 from cachecore.testing import CacheServer
 
@@ -34,6 +35,12 @@ def meta(server: CacheServer) -> Iterator[mm.CacheApi]:
     for pool in pools:
         while pool.get_counters().available:
             pool.pop_connection().close()
+
+
+def patient(pool: PooledClient) -> PooledClient:
+    """The examples give up after half a second, which a busy machine may take once."""
+    pool.timeout = pool.connect_timeout = 10.0
+    return pool
 
 
 def at_once(count: int, call: Callable[[], Any]) -> list[Any]:

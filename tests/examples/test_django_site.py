@@ -27,8 +27,10 @@ def project() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def caches(server: CacheServer) -> Iterator[None]:
-    """The project's settings, but for the address."""
-    with override_settings(CACHES={"default": {**settings.CACHES["default"], "LOCATION": server.location}}):
+    """The project's settings, but for the address, and for patience with a busy machine."""
+    project = settings.CACHES["default"]
+    options = {**project["OPTIONS"], "timeout": 10, "connect_timeout": 10}
+    with override_settings(CACHES={"default": {**project, "LOCATION": server.location, "OPTIONS": options}}):
         yield
 
 

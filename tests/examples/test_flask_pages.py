@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from cachecore.testing import CacheServer
 from examples import flask_pages
+from tests.examples.conftest import patient
 
 
 @pytest.fixture
@@ -22,8 +23,9 @@ def catalogue(monkeypatch: pytest.MonkeyPatch) -> flask_pages.Catalogue:
 def client(server: CacheServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlaskClient]:
     monkeypatch.setattr("cachelib.memcached.time", lambda: server.clock.now)
     app = flask_pages.create_app(server.location)
+    pool = patient(app.config["CACHE_MEMCACHED_SERVERS"])
     yield app.test_client()
-    app.config["CACHE_MEMCACHED_SERVERS"].close()
+    pool.close()
 
 
 def test_a_page_is_rendered_once_a_minute(client, catalogue, server):
@@ -66,8 +68,9 @@ def test_a_new_price_is_seen_where_it_was_cached(client, catalogue):
 def test_two_workers_share_the_cache(client, catalogue, server):
     client.get("/")
     other = flask_pages.create_app(server.location)
+    pool = patient(other.config["CACHE_MEMCACHED_SERVERS"])
     other.test_client().get("/")
-    other.config["CACHE_MEMCACHED_SERVERS"].close()
+    pool.close()
     assert catalogue.queries == 1
 
 

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 from cachecore.testing import CacheServer
 from examples import flask_sessions
+from tests.examples.conftest import patient
 
 HTTPS = "https://shop.example"
 Worker = Callable[[], FlaskClient]
@@ -17,15 +18,16 @@ Worker = Callable[[], FlaskClient]
 @pytest.fixture
 def worker(server: CacheServer) -> Iterator[Worker]:
     """Start a worker of the site; a client of it without cookies."""
-    apps = []
+    pools = []
 
     def start() -> FlaskClient:
-        apps.append(flask_sessions.create_app(server.location))
-        return apps[-1].test_client()
+        app = flask_sessions.create_app(server.location)
+        pools.append(patient(app.config["SESSION_MEMCACHED"]))
+        return app.test_client()
 
     yield start
-    for app in apps:
-        app.config["SESSION_MEMCACHED"].close()
+    for pool in pools:
+        pool.close()
 
 
 @pytest.fixture
