@@ -41,7 +41,7 @@ WARM_UP = 2  # of those are not counted: a twentieth
 SEED = 1
 KEY = 12  # bytes
 #: Bytes that an item takes beside key and value in the simulations: cachecore's header and its share of the table.
-OVERHEAD = 37
+OVERHEAD = 38
 SERVERS = ("memcached", "cachecore")
 POLICIES = ("LRU", "SIEVE", "S3-FIFO", "W-TinyLFU", "Belady")
 

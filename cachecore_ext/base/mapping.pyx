@@ -1,7 +1,7 @@
 """Reserving and opening address space."""
 from cachecore_ext.base.linux cimport (
-    MAP_ANONYMOUS, MAP_FAILED, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE,
-    mmap, mprotect, munmap,
+    MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_FAILED, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ,
+    PROT_WRITE, madvise, mmap, mprotect, munmap,
 )
 
 
@@ -22,6 +22,11 @@ cdef bint mapping_open_file(void *mapping, size_t nbytes, int fd) noexcept nogil
     The file may still be shorter; what lies beyond its end must not be touched until it has grown.
     """
     return mmap(mapping, nbytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED
+
+
+cdef void mapping_ask_huge(void *mapping, size_t nbytes) noexcept nogil:
+    """Ask for large memory pages where it is not touched yet, open or not. Where the kernel has none: as before."""
+    madvise(mapping, nbytes, MADV_HUGEPAGE)
 
 
 cdef void mapping_free(void *mapping, size_t nbytes) noexcept nogil:

@@ -14,7 +14,6 @@ from cachecore_ext.base.counters cimport CounterSet
 from cachecore_ext.base.eventlog cimport EventLog
 from cachecore_ext.base.hashing cimport HashKey, hash_bytes
 from cachecore_ext.storage.flush cimport Flush, flush_may_concern
-from cachecore_ext.storage.ghosts cimport Ghosts
 from cachecore_ext.storage.item cimport (
     ITEM_CHAINED, PIECE_HEADER, Item, Piece, item_expired, item_key, item_large, item_meta, item_nbytes, item_nkey,
     item_value,
@@ -40,7 +39,6 @@ cdef struct Store:
     uint64_t cas             # the last one given out, or taken; atomic, on a line of its own
     uint64_t pad_behind[7]
     Slabs slabs
-    Ghosts ghosts
     Lru lru
 
 cdef struct Context:

@@ -10,14 +10,14 @@ from cachecore_ext.base.eventlog cimport WATCH_EVICTIONS, event_eviction
 from cachecore_ext.base.linux cimport eventfd_write
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.flush cimport item_flushed
-from cachecore_ext.storage.ghosts cimport ghost_add_locked, ghost_prefetch, ghosts_follow
+from cachecore_ext.storage.ghosts cimport ghost_add_locked
 from cachecore_ext.storage.item cimport (
     CHAIN_META, ITEM_ACTIVE, ITEM_CHAINED, ITEM_FETCHED, ITEM_LARGE, ITEM_UNLINKED, PIECE_HEADER, Item, Piece,
     item_age, item_expired, item_exptime, item_is_held, item_key, item_large, item_meta, item_nbytes, item_nkey,
     item_set_flags, meta_key_offset, meta_layout,
 )
 from cachecore_ext.storage.lru cimport (
-    SEGMENTS, LruClass, Segment, lru_before_locked, lru_defer_locked, lru_id, lru_next_locked, lru_stamp,
+    SEGMENTS, LruClass, Segment, lru_before_locked, lru_defer_locked, lru_id, lru_upcoming_locked, lru_stamp,
     lru_unlink_locked, lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free
@@ -120,7 +120,7 @@ cdef bint store_try_take_locked(Context *context, LruClass *lists, Item *item, b
             report_eviction_locked(context, item)
         lru_unlink_locked(&store.lru, lists, item)
         if not dead:
-            ghost_add_locked(&store.ghosts, h, lru_stamp(&store.lru, lists))
+            ghost_add_locked(&store.table, h, lru_stamp(&store.lru, lists))
         gone = True
     table_unlock(&store.table, h)
     return gone
@@ -156,13 +156,10 @@ cdef Item *take_dead_locked(Context *context, LruClass *lists) noexcept nogil:
 
 
 cdef inline void look_ahead_locked(Store *store, LruClass *lists) noexcept nogil:
-    """Ask for what the next eviction is going to look at; the item itself was asked for at the one before."""
-    cdef const Item *item = lru_next_locked(&store.lru, lists)
-    cdef uint64_t h
+    """Ask for the bucket that the eviction after the next one looks at: it takes as long as two to come."""
+    cdef const Item *item = lru_upcoming_locked(&store.lru, lists)
     if item != NULL:
-        h = hash_of_item(&store.hash_key, item)
-        table_prefetch_bucket(&store.table, h)
-        ghost_prefetch(&store.ghosts, h)
+        table_prefetch_bucket(&store.table, hash_of_item(&store.hash_key, item))
 
 
 cdef Evicted evict(Context *context, uint32_t cls, Item **victim) noexcept nogil:
@@ -225,7 +222,6 @@ cdef void *chunk_or_evict(Context *context, uint32_t cls) noexcept nogil:
     cdef uint32_t i, in_vain = 0
     if likely(chunk != NULL):
         return chunk
-    ghosts_follow(&store.ghosts, &store.slabs)
     if load_u32(&store.always_wanting):
         want_page(store, cls)
     # A chained value's pieces may all lie in a page that leaves the class. There is one such page at a time.

@@ -117,7 +117,7 @@ cdef void lru_replace_locked(Lru *lru, LruClass *lists, Item *old, Item *item) n
 cdef void lru_unlink_locked(Lru *lru, LruClass *lists, Item *item) noexcept nogil
 cdef void lru_defer_locked(Lru *lru, LruClass *lists, Item *item) noexcept nogil
 cdef Item *lru_oldest_locked(Lru *lru, const LruClass *lists) noexcept nogil
-cdef Item *lru_next_locked(Lru *lru, LruClass *lists) noexcept nogil
+cdef Item *lru_upcoming_locked(Lru *lru, LruClass *lists) noexcept nogil
 cdef Item *lru_victim_locked(Lru *lru, LruClass *lists) noexcept nogil
 cdef uint32_t lru_juggle_locked(Lru *lru, LruClass *lists, uint32_t now, uint32_t steps) noexcept nogil
 cdef Item *lru_before_locked(Lru *lru, const LruClass *lists, Segment segment, const Item *item) noexcept nogil

@@ -287,14 +287,16 @@ cdef Item *s3fifo_victim(Lru *lru, LruClass *lists) noexcept nogil:
     return item
 
 
-cdef Item *lru_next_locked(Lru *lru, LruClass *lists) noexcept nogil:
-    """Who is likely to leave next, to be asked for early; NULL when the class has no item. What is behind it is on its
-    way when this returns."""
+cdef Item *lru_upcoming_locked(Lru *lru, LruClass *lists) noexcept nogil:
+    """Who is likely to leave after the next one, to be asked for early; NULL when the class has no item. Its line was
+    asked for the time before, as the one's behind it is now."""
     cdef Item *item = candidate(lru, lists) if load_u32(&lru.tuning.mode) == LRU_S3FIFO else lru_oldest_locked(
         lru, lists
     )
     if item != NULL and item.prev != 0:
-        prefetch(chunk_at(lru.slabs, item.prev))
+        item = <Item *>chunk_at(lru.slabs, item.prev)
+        if item.prev != 0:
+            prefetch(chunk_at(lru.slabs, item.prev))
     return item
 
 

@@ -62,7 +62,7 @@ cdef struct SlabSettings:
     uint32_t chunk_max        # the largest chunk
     const uint32_t *sizes     # the chunk sizes wanted, rising; NULL: by factor or ladder
     uint32_t nsizes
-    uint64_t table_cost       # bytes of hash table and ghosts to charge for 1024 chunks
+    uint64_t table_cost       # bytes of hash table to charge for 1024 chunks
     uint64_t initial_charge   # what the hash table takes from the start
     bint hugepages            # ask the kernel for large pages
     int file                  # descriptor of the file that the region is to be; -1: none

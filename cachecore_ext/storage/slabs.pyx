@@ -5,9 +5,9 @@ from libc.string cimport memset
 
 from cachecore_ext.base.atomics cimport load_u64, store_u8, store_u32, store_u64
 from cachecore_ext.base.compiler cimport static_same
-from cachecore_ext.base.linux cimport MADV_DONTNEED, MADV_HUGEPAGE, madvise
+from cachecore_ext.base.linux cimport MADV_DONTNEED, madvise
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
-from cachecore_ext.base.mapping cimport mapping_free, mapping_open, mapping_open_file, mapping_reserve
+from cachecore_ext.base.mapping cimport mapping_ask_huge, mapping_free, mapping_open, mapping_open_file, mapping_reserve
 from cachecore_ext.storage.item cimport ITEM_HEADER, Item
 
 cdef enum:
@@ -140,7 +140,7 @@ cdef int slabs_init(Slabs *slabs, const SlabSettings *settings) noexcept nogil:
         slabs_free(slabs)
         return -1
     if settings.hugepages:
-        madvise(slabs.region, slabs.region_size, MADV_HUGEPAGE)  # where the kernel does not have them: as before
+        mapping_ask_huge(slabs.region, slabs.region_size)
     return 0
 
 

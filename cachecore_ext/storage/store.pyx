@@ -1,5 +1,5 @@
 """Storing, changing and removing items; flush; a walk over all of them."""
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from cachecore_ext.base.atomics cimport add_u64, load_u32, load_u64
@@ -16,9 +16,7 @@ from cachecore_ext.base.linux cimport getrandom
 from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
 from cachecore_ext.storage.allocation cimport cursor_copy, hash_of_item, item_alloc, item_begin, item_lengthen_locked
 from cachecore_ext.storage.flush cimport flush_at, flush_now, item_flushed
-from cachecore_ext.storage.ghosts cimport (
-    ROW, GhostRow, ghost_prefetch, ghost_take_locked, ghosts_forget, ghosts_free, ghosts_init, ghosts_open,
-)
+from cachecore_ext.storage.ghosts cimport ghost_take_locked, ghosts_forget
 from cachecore_ext.storage.item cimport (
     FLAGS_SIZE, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_HEADER,
     ITEM_LARGE, ITEM_REWRITTEN, ITEM_STALE, ITEM_TOKEN, LARGE_HEADER, LARGE_MIN, LENGTH_MASK, PIECE_HEADER, Item,
@@ -84,7 +82,7 @@ cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil:
     slabs.chunk_max = settings.chunk_max
     slabs.sizes = settings.chunk_sizes
     slabs.nsizes = settings.nchunk_sizes
-    slabs.table_cost = sizeof(Bucket) * 1024 * TABLE_SLACK / 100 / LOAD + sizeof(GhostRow) * 1024 / ROW
+    slabs.table_cost = sizeof(Bucket) * 1024 * TABLE_SLACK / 100 / LOAD
     slabs.initial_charge = table_initial_bytes(stripes)
     slabs.hugepages = settings.hugepages
     slabs.file = settings.memory_file
@@ -94,28 +92,20 @@ cdef int store_init(Store *store, const StoreSettings *settings) noexcept nogil:
                   store.slabs.region_size / store.slabs.classes[1].size) != 0:
         slabs_free(&store.slabs)
         return -1
-    if ghosts_init(&store.ghosts, stripes, max_items(store, settings.memory_limit),
-                   store.slabs.region_size / store.slabs.classes[1].size) != 0:
-        store_free(store)
-        return -1
     lru_init(&store.lru, &store.slabs)
     return 0
 
 
 cdef void store_free(Store *store) noexcept nogil:
-    ghosts_free(&store.ghosts)
     table_free(&store.table)
     slabs_free(&store.slabs)
 
 
 cdef bint store_set_limit(Store *store, uint64_t limit) noexcept nogil:
     """Change the memory limit; False, and nothing changed, when so much cannot be had, or the memory is a file."""
-    cdef uint64_t items = max_items(store, limit)
     if store.slabs.file >= 0:
         return False
-    return (
-        table_open(&store.table, items) and ghosts_open(&store.ghosts, items) and slabs_set_limit(&store.slabs, limit)
-    )
+    return table_open(&store.table, max_items(store, limit)) and slabs_set_limit(&store.slabs, limit)
 
 
 cdef void store_count_set(Context *context, const Put *put, uint32_t nkey, uint32_t nbytes) noexcept nogil:
@@ -207,13 +197,15 @@ cdef StoreStatus link_locked(Context *context, uint64_t h, Item *item, Item *old
     The caller has set its cas by store_set_cas_locked.
     """
     cdef Store *store = context.store
+    cdef int32_t arrival
     if old != NULL:
         replace_locked(context, h, item, old)
-    elif table_insert_locked(&store.table, h, chunk_ref(&store.slabs, item)):
-        lru_link(&store.lru, item, ghost_take_locked(&store.ghosts, h))
     else:
-        store_release(store, item)
-        return NO_MEMORY
+        arrival = ghost_take_locked(&store.table, h)
+        if not table_insert_locked(&store.table, h, chunk_ref(&store.slabs, item)):
+            store_release(store, item)
+            return NO_MEMORY
+        lru_link(&store.lru, item, arrival)
     count(context.counters, TOTAL_ITEMS)
     return STORED
 
@@ -409,7 +401,6 @@ cdef StoreStatus put_new_locked(Context *context, Put *put, uint64_t h, const ch
     """Store a value as a new item, in place of ``old`` if there is one."""
     cdef Item *item
     cdef ValueCursor target
-    ghost_prefetch(&context.store.ghosts, h)
     item = item_alloc(context, key, nkey, put.flags, nbytes)
     if item == NULL:
         if old != NULL and put.drop_on_failure:
@@ -594,7 +585,7 @@ cdef void store_flush(Context *context, int64_t delay) noexcept nogil:
         flush_at(&store.flush, clock_expiry(&store.clock, context.now, delay) - 1, context.now)
     else:
         flush_now(&store.flush, load_u64(&store.cas), context.now)
-        ghosts_forget(&store.ghosts)
+        ghosts_forget(&store.table)
 
 
 # ---- a walk

@@ -8,7 +8,8 @@ the item's.
         +------------------------+-------+-----------------------------------------------------+
         | tag[12] (0: slot free) | next  | ref[12]                                             |
         +------------------------+-------+-----------------------------------------------------+
-        The slots of a bucket and its overflow chain are filled from the front, without holes.
+        The slots of a bucket and its overflow chain are filled from the front, without holes; what a free slot's ref
+        is used for, ``ghosts`` knows.
 
 The table grows while it serves, one bucket at a time (linear hashing). With n buckets and 2^l <= n < 2^(l+1), a hash
 belongs to bucket ``h mod 2^(l+1)`` if there is one, else to ``h mod 2^l``. To grow by one, the items of bucket ``n -
@@ -33,8 +34,8 @@ from cachecore_ext.storage.slabs cimport Slabs, chunk_at
 
 cdef enum:
     SLOTS = 12
-    # Items a bucket has on average before the table grows: 7 bytes of table an item.
-    LOAD = 9
+    # Items a bucket has on average before the table grows: 9 bytes of table an item, ghosts included.
+    LOAD = 7
 
 cdef struct Bucket:
     uint8_t tag[SLOTS]    # written one by one, also read eight at once; never without the stripe's lock but to prefetch
@@ -63,7 +64,8 @@ cdef struct Table:
     uint32_t pool_free    # list of free overflow buckets through Bucket.next; pool_lock
     uint32_t pool_fresh   # never used ones begin here; pool_lock
     uint64_t overflowed   # overflow buckets in use; pool_lock
-    uint64_t pad_behind[3]
+    uint32_t ghost_epoch  # a flush begins another one: older ghosts are known no more. Atomic
+    uint32_t pad_behind[5]
 
 cdef struct TableCursor:
     # A place in a walk over the whole table (table_walk). All bits zero is its beginning.
@@ -153,6 +155,12 @@ cdef inline Bucket *table_bucket(Table *table, uint64_t h) noexcept nogil:
 
 cdef inline Bucket *bucket_next(Table *table, const Bucket *bucket) noexcept nogil:
     return &table.overflow[bucket.next - 1] if bucket.next != 0 else NULL
+
+
+cdef inline uint32_t bucket_used(const Bucket *bucket) noexcept nogil:
+    """How many slots from the front have an entry."""
+    cdef uint32_t free_slots = match_tags(bucket.tag, 0)
+    return lowest_bit(free_slots) if free_slots != 0 else <uint32_t>SLOTS
 
 
 cdef inline Item *table_find_locked(Table *table, uint64_t h, const char *key, uint32_t nkey) noexcept nogil:

@@ -6,12 +6,15 @@ from libc.string cimport memset
 from cachecore_ext.base.atomics cimport load_u64, store_release_u64, store_u8, store_u32, store_u64
 from cachecore_ext.base.compiler cimport prefetch, static_same
 from cachecore_ext.base.lock cimport lock_acquire, lock_release, lock_try
-from cachecore_ext.base.mapping cimport mapping_free, mapping_open, mapping_reserve
+from cachecore_ext.base.mapping cimport mapping_ask_huge, mapping_free, mapping_open, mapping_reserve
 from cachecore_ext.storage.item cimport Item
 from cachecore_ext.storage.slabs cimport Slabs, chunk_at
 
 cdef enum:
     INITIAL_BUCKETS = 8192  # half a megabyte, as memcached's first table; more when there are more stripes
+    # From here on, 16 megabytes, a table grows by large memory pages: it is read at random, which with small ones costs
+    # a walk through the page tables each time. A large one is 2 megabytes, which a smaller table has no use for.
+    HUGE_BUCKETS = 1 << 18
 
 
 cdef uint64_t initial_buckets(uint64_t stripes) noexcept nogil:
@@ -87,6 +90,8 @@ cdef bint table_open(Table *table, uint64_t max_items) noexcept nogil:
 cdef void table_presize(Table *table, uint64_t items) noexcept nogil:
     """Begin as large as so many items will need it, instead of growing. For a table that is empty and not in use."""
     set_size(table, min(max(table.nbuckets, items / LOAD + 1), table.max_buckets))
+    if table.nbuckets >= HUGE_BUCKETS:
+        mapping_ask_huge(table.buckets, table.reserved * sizeof(Bucket))
 
 
 cdef void table_free(Table *table) noexcept nogil:
@@ -167,12 +172,11 @@ cdef bint chain_remove(Table *table, Bucket *head, Bucket *bucket, uint32_t slot
     """
     cdef Bucket *last = head
     cdef Bucket *before = NULL
-    cdef uint32_t last_slot, empty
+    cdef uint32_t last_slot
     while last.next != 0:
         before = last
         last = bucket_next(table, last)
-    empty = match_tags(last.tag, 0)
-    last_slot = lowest_bit(empty) - 1 if empty != 0 else SLOTS - 1
+    last_slot = bucket_used(last) - 1
     slot_set(bucket, slot, last.tag[last_slot], last.ref[last_slot])
     slot_set(last, last_slot, 0, 0)
     if last_slot == 0 and before != NULL:
@@ -281,7 +285,7 @@ cdef bint table_grow(Table *table, HashOf hash_of, const void *context) noexcept
     The caller holds no bucket's lock. ``hash_of`` computes an item's hash again from its key.
     """
     cdef uint64_t n, bit, index
-    cdef int slot
+    cdef uint32_t slot
     cdef bint grown = False
     if not lock_try(&table.grow_lock):
         return False
@@ -289,12 +293,14 @@ cdef bint table_grow(Table *table, HashOf hash_of, const void *context) noexcept
     bit = top_bit(n)
     index = n - bit
     if n < table.max_buckets and table_try_lock(table, index):
-        for slot in range(SLOTS):
+        for slot in range(bucket_used(&table.buckets[index])):
             prefetch(chunk_at(table.slabs, table.buckets[index].ref[slot]))
         divide_locked(table, index, n, bit, hash_of, context)
         store_u64(&table.mask, bit * 2 - 1)
         store_release_u64(&table.nbuckets, n + 1)
         table_unlock(table, index)
+        if n + 1 == HUGE_BUCKETS:
+            mapping_ask_huge(table.buckets, table.reserved * sizeof(Bucket))
         prefetch(&table.buckets[index + 1])
         grown = True
     lock_release(&table.grow_lock)

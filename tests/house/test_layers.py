@@ -1,7 +1,7 @@
 """Who may know whom.
 
 base < storage < protocol < network < figures < restart < embedded < engine, and inside storage
-item < flush < slabs < ghosts < lru < table < allocation < store < snapshot < survey < crawler < mover < balance <
+item < flush < slabs < lru < table < ghosts < allocation < store < snapshot < survey < crawler < mover < balance <
 maintenance: a room names only rooms below it. ``store`` and ``item`` are all that protocol sees of storage,
 ``protocol.request`` sees none of it, a connection never names its worker. ``probe``, the tests' window, may see
 everything and is seen by nobody. The control plane imports the data plane, never the reverse.
@@ -20,7 +20,7 @@ from tests.house.sources import ROOT, cython_files, logical_lines
 PACKAGE = "cachecore_ext"
 FLOORS = ("base", "storage", "protocol", "network", "figures", "restart", "embedded", "engine")
 STORAGE = (
-    *("item", "flush", "slabs", "ghosts", "lru", "table", "allocation", "store"),
+    *("item", "flush", "slabs", "lru", "table", "ghosts", "allocation", "store"),
     *("snapshot", "survey", "crawler", "mover", "balance", "maintenance"),
 )
 WINDOW = "probe"

@@ -185,7 +185,7 @@ def test_a_flush_lets_ghosts_be_forgotten():
 
 def test_ghosts_are_forgotten_as_others_come():
     store, last = full_store()
-    for i in range(last + 1, 6 * last):
+    for i in range(last + 1, 10 * last):
         store.put("set", key(i), bytes(100))
     before = warm(store)
     for i in range(1, 100):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import assume
@@ -207,9 +208,9 @@ def test_a_bucket_in_use_is_not_divided():
     table.unlock_stripe(key_of(0))
 
 
-def test_the_table_is_full_when_the_stripe_has_nine_items_a_bucket():
+def test_the_table_is_full_when_the_stripe_has_seven_items_a_bucket():
     table = chosen_table(stripes=2048)  # so 4 buckets a stripe
-    for i in range(36):
+    for i in range(28):
         assert not table.is_full(key_of(0))
         assert table.insert(key_of(i * 2048, bytes([i])))
     assert not table.is_full(key_of(0))
@@ -230,6 +231,23 @@ def test_bytes_are_those_of_the_buckets_in_use():
     for i in range(13):
         table.insert(key_of(0, bytes([i])))
     assert table.bytes == before + 64
+
+
+def mappings_of_large_pages() -> int:
+    """How many of this process's mappings ask for them."""
+    flags = [line for line in Path("/proc/self/smaps").read_text().splitlines() if line.startswith("VmFlags:")]
+    return sum(" hg" in line for line in flags)
+
+
+def test_from_16_megabytes_on_a_table_asks_for_large_pages():
+    kernel_has_them = Path("/sys/kernel/mm/transparent_hugepage").exists()
+    before = mappings_of_large_pages()
+    table = Table(Slabs(MEGABYTE), max_items=4 << 20)
+    while table.nbuckets < (16 * MEGABYTE) // 64 - 1:
+        assert table.grow()
+    assert mappings_of_large_pages() == before
+    assert table.grow()
+    assert (mappings_of_large_pages() > before) == kernel_has_them
 
 
 class TableModel(RuleBasedStateMachine):
