@@ -1,11 +1,10 @@
 """The data plane as Python sees it: the one place where Python objects, the GIL and exceptions meet it."""
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from posix.stdlib cimport posix_memalign
 
-from cachecore_ext.base.atomics cimport load_u32, load_u64, or_u64, store_release_u32, store_u32
-from cachecore_ext.base.clock cimport CLOCK_START, clock_advance, clock_freeze, clock_now, clock_resume
+from cachecore_ext.base.atomics cimport load_u32, load_u64, store_release_u32, store_u32
+from cachecore_ext.base.clock cimport CLOCK_START, clock_now
 from cachecore_ext.base.counters cimport CLASSES, CounterSet
 from cachecore_ext.base.eventlog cimport (
     WATCH_PREFIXES, EventHub, EventLog, PeerAddress, event_log_free, event_log_init, hub_watch, hub_watched,
@@ -14,9 +13,9 @@ from cachecore_ext.base.linux cimport close, malloc_returns
 from cachecore_ext.base.mapping cimport mapping_free, mapping_open, mapping_reserve
 from cachecore_ext.embedded cimport CALLERS, Callers
 from cachecore_ext.figures cimport (
-    cachedump, class_gauges, class_totals, connections, item_sizes, items, listening_sockets,
-    maintenance_counters, thread_counters,
+    class_gauges, class_totals, connections, listening_sockets, maintenance_counters, thread_counters,
 )
+from cachecore_ext.keeper cimport Keeper, allocate
 from cachecore_ext.network.acceptor cimport (
     Acceptor, acceptor_add, acceptor_free, acceptor_init, acceptor_run, acceptor_wake,
 )
@@ -37,16 +36,9 @@ from cachecore_ext.protocol.prefixes cimport (
 )
 from cachecore_ext.protocol.session cimport Service
 from cachecore_ext.restart cimport begin_file, save_store, take_up
-from cachecore_ext.storage.balance cimport RATIO_ONE, balance_watch
-from cachecore_ext.storage.lru cimport FACTOR_ONE, TEMP_OFF
-from cachecore_ext.storage.maintenance cimport (
-    Maintenance, maintenance_free, maintenance_init, maintenance_run, maintenance_wake,
-)
-from cachecore_ext.storage.mover cimport mover_request
+from cachecore_ext.storage.balance cimport balance_watch
 from cachecore_ext.storage.slabs cimport CHUNK_MAX, PAGE_SIZE
-from cachecore_ext.storage.store cimport (
-    Store, StoreSettings, store_free, store_init, store_set_limit,
-)
+from cachecore_ext.storage.store cimport StoreSettings
 from cachecore_ext.storage.table cimport table_bytes, top_bit
 
 import resource
@@ -54,7 +46,6 @@ import resource
 from cachecore_ext.figures import CLASS_SUM_NAMES, ConnectionInfo, ItemInfo
 
 cdef enum:
-    CACHE_LINE = 64
     # Stashes and pendings of all connections together: by default an eighth of the memory limit, and at least this.
     BUFFERS_MIN = 16 * 1024 * 1024
     DESCRIPTORS_PER_WORKER = 2   # epoll, inbox
@@ -66,18 +57,6 @@ cdef enum:
     # glibc keeps up to 2 MiB of every thread's heap: more than ten thousand used connections are.
     HEAP_FREE_MAX = 128 * 1024   # bytes, of each heap
     HEAP_FREE_KEPT = 4 * 1024    # ... when there are more
-
-MOVE_ANSWERS = ("OK", "BUSY", "BADCLASS", "NOSPARE", "SAME")
-LRU_POLICIES = ("flat", "segmented", "s3fifo")  # in the order of storage/lru's LruMode
-BUSY_NAMES = ("none", "in_use", "uploading", "no_memory")
-
-cdef void *allocate(size_t size) noexcept nogil:
-    """Zeroed memory on a cache line's boundary, or NULL."""
-    cdef void *memory = NULL
-    if posix_memalign(&memory, CACHE_LINE, size) != 0:
-        return NULL
-    memset(memory, 0, size)
-    return memory
 
 
 def return_freed_memory():
@@ -95,10 +74,9 @@ cdef class AdminRequest:
         self.line = line
 
 
-cdef class Engine:
+cdef class Engine(Keeper):
     """Owns the store, the workers and the connections; brings no thread of its own."""
 
-    cdef Store *store
     # One a worker, then the acceptor's, the maintenance's, those of calls from this process, and the logger's.
     cdef CounterSet *counter_sets
     cdef EventHub *hub
@@ -108,7 +86,6 @@ cdef class Engine:
     cdef uint32_t nworkers          # those that there are
     cdef uint32_t nworkers_wanted   # ... while the network is open
     cdef Acceptor acceptor
-    cdef Maintenance maintenance
     cdef Logger logger
     cdef Prefixes prefixes
     cdef uint32_t ncounter_sets
@@ -118,14 +95,11 @@ cdef class Engine:
     cdef TicketList questions
     cdef Callers embedded          # the cache that calls the store from this process, or None
     cdef uint32_t stopping          # the network's threads are to end; atomic
-    cdef uint32_t ending            # ... and the maintenance; atomic
-    cdef bint closed
     cdef dict asked                 # token -> None: tickets that Python holds
     cdef dict baseline              # what the counters stood at when they were reset
     cdef dict class_baseline
 
     def __cinit__(self):
-        self.closed = False
         self.acceptor.epoll = -1
         self.acceptor.wake = -1
         self.questions.signal = -1
@@ -256,12 +230,8 @@ cdef class Engine:
     cdef _allocate(self, const StoreSettings *settings, uint32_t threads, Callers embedded, size_t watcher_log,
                    uint32_t worker_log):
         cdef uint32_t i, nlogs = threads + LOGS_BESIDE + (0 if embedded is None else CALLERS)
-        cdef Store *store = <Store *>allocate(sizeof(Store))
-        if store == NULL or store_init(store, settings) != 0:
-            free(store)
-            raise MemoryError(f"cannot reserve {settings.memory_limit} bytes of address space")
-        self.store = store
-        self.prefixes.hash_key = &store.hash_key
+        self._open_store(settings)
+        self.prefixes.hash_key = &self.store.hash_key
         # Descriptors are small numbers; this is the largest that the process may come to have.
         self.shared.nfds = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 1 << 20)
         self.shared.by_fd = <Descriptor *>calloc(self.shared.nfds, sizeof(Descriptor))
@@ -289,13 +259,11 @@ cdef class Engine:
         if logger_init(&self.logger, self.hub, self.logs, nlogs, self.workers, &self.counter_sets[nlogs],
                        watcher_log, &self.stopping) != 0:
             raise OSError("cannot set up the logger: no file descriptors left")
-        if maintenance_init(&self.maintenance, store, &self.counter_sets[threads + 1], &self.logs[threads + 1],
-                            &self.ending) != 0:
-            raise OSError("cannot set up the maintenance: no file descriptors left")
+        self._open_maintenance(&self.counter_sets[threads + 1], &self.logs[threads + 1])
         balance_watch(&self.maintenance.balance, self.counter_sets, self.ncounter_sets)
         if embedded is not None:
             i = threads + LOGS_BESIDE
-            embedded.attach(self, store, self.hub, &self.counter_sets[i], &self.logs[i])
+            embedded.attach(self, self.store, self.hub, &self.counter_sets[i], &self.logs[i])
             self.embedded = embedded
 
     cdef _open_network(self):
@@ -370,17 +338,7 @@ cdef class Engine:
         prefixes_free(&self.prefixes)
         free(self.counter_sets)
         self.counter_sets = NULL
-        maintenance_free(&self.maintenance)
-        memset(&self.maintenance, 0, sizeof(Maintenance))
-        if self.store != NULL:
-            store_free(self.store)
-            free(self.store)
-        self.store = NULL
-        self.closed = True
-
-    cdef _check_open(self):
-        if self.closed or self.store == NULL:
-            raise RuntimeError("the engine is closed")
+        self._free_store()
 
     # ---- serving
 
@@ -407,11 +365,6 @@ cdef class Engine:
             raise IndexError(f"there are {self.nworkers} workers")
         with nogil:
             worker_run(self.workers[index])
-
-    def run_maintenance(self):
-        self._check_open()
-        with nogil:
-            maintenance_run(&self.maintenance)
 
     def run_logger(self):
         self._check_open()
@@ -467,9 +420,7 @@ cdef class Engine:
         if self.closed:
             return
         self.stop_network()
-        store_release_u32(&self.ending, 1)
-        if self.maintenance.context.store != NULL:
-            maintenance_wake(&self.maintenance)
+        self._end_maintenance()
 
     def stop_network(self):
         if self.closed:
@@ -607,194 +558,14 @@ cdef class Engine:
             if n < PREFIXES_AT_ONCE:
                 return found
 
-    # ---- memory and its maintenance, while serving
-
-    def set_memory_limit(self, uint64_t nbytes):
-        self._check_open()
-        changed = store_set_limit(self.store, nbytes)
-        maintenance_wake(&self.maintenance)
-        return bool(changed)
-
-    def slabs_reassign(self, int64_t source, int64_t target):
-        self._check_open()
-        answer = mover_request(&self.maintenance.mover, &self.store.slabs, source, target, False)
-        maintenance_wake(&self.maintenance)
-        return MOVE_ANSWERS[<int>answer]
-
-    @property
-    def slab_reassign_last_busy_status(self):
-        self._check_open()
-        return BUSY_NAMES[load_u32(&self.maintenance.mover.last_busy)]
-
-    def set_automove(self, uint32_t mode):
-        self._check_open()
-        store_u32(&self.maintenance.balance.mode, mode)
-        store_u32(&self.store.always_wanting, mode == 2)
-
-    @property
-    def automove(self):
-        self._check_open()
-        return load_u32(&self.maintenance.balance.mode)
-
-    def set_automove_ratio(self, double ratio):
-        cdef double most = 0xFFFFFFFF
-        self._check_open()
-        ratio = min(max(ratio * RATIO_ONE + 0.5, 1.0), most)
-        store_u32(&self.maintenance.balance.ratio, <uint32_t>ratio)
-
-    @property
-    def automove_ratio(self):
-        self._check_open()
-        return load_u32(&self.maintenance.balance.ratio) / <double>RATIO_ONE
-
-    def set_automove_window(self, uint32_t looks):
-        self._check_open()
-        if looks == 0:
-            raise ValueError("the window must be at least 1")
-        store_u32(&self.maintenance.balance.window, looks)
-
-    @property
-    def automove_window(self):
-        self._check_open()
-        return load_u32(&self.maintenance.balance.window)
-
-    def set_lru_policy(self, str policy):
-        self._check_open()
-        store_u32(&self.store.lru.tuning.mode, LRU_POLICIES.index(policy))
-
-    @property
-    def lru_policy(self):
-        self._check_open()
-        return LRU_POLICIES[load_u32(&self.store.lru.tuning.mode)]
-
-    def set_lru_tuning(self, uint32_t hot_pct, uint32_t warm_pct, double hot_factor, double warm_factor):
-        cdef double most = 0xFFFFFFFF
-        self._check_open()
-        if hot_factor <= 0 or warm_factor <= 0:
-            raise ValueError("the factors must be above 0")
-        tuning = &self.store.lru.tuning
-        store_u32(&tuning.hot_pct, hot_pct)
-        store_u32(&tuning.warm_pct, warm_pct)
-        store_u32(&tuning.hot_factor, <uint32_t>min(hot_factor * FACTOR_ONE, most))
-        store_u32(&tuning.warm_factor, <uint32_t>min(warm_factor * FACTOR_ONE, most))
-
-    @property
-    def hot_lru_pct(self):
-        self._check_open()
-        return load_u32(&self.store.lru.tuning.hot_pct)
-
-    @property
-    def warm_lru_pct(self):
-        self._check_open()
-        return load_u32(&self.store.lru.tuning.warm_pct)
-
-    @property
-    def hot_max_factor(self):
-        self._check_open()
-        return load_u32(&self.store.lru.tuning.hot_factor) / <double>FACTOR_ONE
-
-    @property
-    def warm_max_factor(self):
-        self._check_open()
-        return load_u32(&self.store.lru.tuning.warm_factor) / <double>FACTOR_ONE
-
-    def set_temporary_ttl(self, seconds):
-        self._check_open()
-        store_u32(&self.store.lru.tuning.temporary_ttl, <uint32_t>TEMP_OFF if seconds is None else seconds)
-
-    @property
-    def temporary_ttl(self):
-        self._check_open()
-        ttl = load_u32(&self.store.lru.tuning.temporary_ttl)
-        return None if ttl == <uint32_t>TEMP_OFF else ttl
-
-    def set_crawler_enabled(self, bint on):
-        self._check_open()
-        store_u32(&self.maintenance.crawler.enabled, on)
-        maintenance_wake(&self.maintenance)
-
-    @property
-    def crawler_enabled(self):
-        self._check_open()
-        return bool(load_u32(&self.maintenance.crawler.enabled))
-
-    def set_crawler_sleep(self, uint32_t us):
-        self._check_open()
-        store_u32(&self.maintenance.crawler.sleep_us, us)
-
-    @property
-    def crawler_sleep(self):
-        self._check_open()
-        return load_u32(&self.maintenance.crawler.sleep_us)
-
-    def set_crawler_tocrawl(self, uint32_t items):
-        self._check_open()
-        store_u32(&self.maintenance.crawler.tocrawl, items)
-
-    @property
-    def crawler_tocrawl(self):
-        self._check_open()
-        return load_u32(&self.maintenance.crawler.tocrawl)
-
-    def crawl(self, classes):
-        cdef uint64_t wanted = 0
-        self._check_open()
-        filled = {cls for cls, values in self.class_counters().items() if values["number"]}
-        for cls in filled if classes is None else classes:
-            if not 1 <= cls < <int>CLASSES:
-                return "BADCLASS"
-            if cls in filled:
-                wanted |= <uint64_t>1 << <int>cls
-        if load_u32(&self.maintenance.crawler.running):
-            return "BUSY"
-        or_u64(&self.maintenance.crawler.requested, wanted)
-        maintenance_wake(&self.maintenance)
-        return "OK"
-
-    def item_sizes(self):
-        self._check_open()
-        return item_sizes(self.store)
-
-    def items(self):
-        self._check_open()
-        return items(self.store)
-
-    def cachedump(self, uint32_t cls, limit):
-        self._check_open()
-        return cachedump(self.store, cls, limit)
-
-    # ---- the clock
-
-    def clock_now(self):
-        self._check_open()
-        return clock_now(&self.store.clock)
+    # ---- settings beside the store's
 
     def clock_advance(self, seconds):
-        self._check_open()
-        clock_advance(&self.store.clock, seconds)
-        maintenance_wake(&self.maintenance)
+        Keeper.clock_advance(self, seconds)
         if self.shared.idle_timeout:
             self._wake_workers()
-
-    def clock_freeze(self):
-        self._check_open()
-        clock_freeze(&self.store.clock)
-
-    def clock_resume(self):
-        self._check_open()
-        clock_resume(&self.store.clock)
-
-    @property
-    def started(self):
-        self._check_open()
-        return self.store.clock.unix_start
 
     @property
     def verbosity(self):
         self._check_open()
         return load_u32(&self.service.verbosity)
-
-    @property
-    def flush_tick(self):
-        self._check_open()
-        return load_u32(&self.store.flush.shown)

@@ -1,7 +1,8 @@
 """Atomic access to plain integers; Cython has no ``libc.stdatomic``, so these name GCC's builtins.
 
 ``load`` and ``store`` are relaxed: they say "others look at this word too" and cost what a plain access costs.
-Order between words comes from a lock, or from the pair ``store_release`` and ``load_acquire``.
+Order between words comes from a lock, or from the pair ``store_release`` and ``load_acquire``. Those with ``seq`` are
+in one order that all threads agree on: for two threads of which each writes one word and then reads the other's.
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -11,6 +12,9 @@ cdef extern from *:
     #define CC_LOAD_ACQUIRE(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     #define CC_STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
     #define CC_STORE_RELEASE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+    #define CC_LOAD_SEQ(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+    #define CC_STORE_SEQ(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
+    #define CC_ADD_SEQ(p, v) __atomic_add_fetch((p), (v), __ATOMIC_SEQ_CST)
     #define CC_ADD(p, v) __atomic_add_fetch((p), (v), __ATOMIC_RELAXED)
     #define CC_SUB_ACQ_REL(p, v) __atomic_sub_fetch((p), (v), __ATOMIC_ACQ_REL)
     #define CC_OR(p, v) __atomic_fetch_or((p), (v), __ATOMIC_RELAXED)
@@ -41,12 +45,15 @@ cdef extern from *:
     uint16_t load_acquire_u16 "CC_LOAD_ACQUIRE"(const uint16_t *p) noexcept nogil
     uint32_t load_acquire_u32 "CC_LOAD_ACQUIRE"(const uint32_t *p) noexcept nogil
     uint64_t load_acquire_u64 "CC_LOAD_ACQUIRE"(const uint64_t *p) noexcept nogil
+    uint64_t load_seq_u64 "CC_LOAD_SEQ"(const uint64_t *p) noexcept nogil
+    void store_seq_u64 "CC_STORE_SEQ"(uint64_t *p, uint64_t value) noexcept nogil
     void store_release_u16 "CC_STORE_RELEASE"(uint16_t *p, uint16_t value) noexcept nogil
     void store_release_u32 "CC_STORE_RELEASE"(uint32_t *p, uint32_t value) noexcept nogil
     void store_release_u64 "CC_STORE_RELEASE"(uint64_t *p, uint64_t value) noexcept nogil
     # These return the new value.
     uint32_t add_u32 "CC_ADD"(uint32_t *p, uint32_t value) noexcept nogil
     uint64_t add_u64 "CC_ADD"(uint64_t *p, uint64_t value) noexcept nogil
+    uint64_t add_seq_u64 "CC_ADD_SEQ"(uint64_t *p, uint64_t value) noexcept nogil
     int64_t add_i64 "CC_ADD"(int64_t *p, int64_t value) noexcept nogil
     uint32_t drop_u32 "CC_SUB_ACQ_REL"(uint32_t *p, uint32_t value) noexcept nogil
     # These return the old one.

@@ -23,12 +23,11 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from cachecore_ext.base.eventlog cimport PeerAddress
 from cachecore_ext.network.transmit cimport Pending
+from cachecore_ext.network.upload cimport Upload
 from cachecore_ext.protocol.auth cimport Users
 from cachecore_ext.protocol.dump cimport Dump
 from cachecore_ext.protocol.request cimport LINE_MAX, Request
 from cachecore_ext.protocol.session cimport Session
-from cachecore_ext.storage.item cimport Item, Piece
-from cachecore_ext.storage.store cimport ValueCursor
 
 cdef enum:
     READ_SIZE = 64 * 1024                # one receive, but for a value that goes straight to its item
@@ -89,17 +88,6 @@ cdef struct Shared:
     uint64_t pad[8]
     uint32_t connections      # clients; atomic
     uint64_t pad_behind[8]
-
-cdef struct Upload:
-    # A value under way into its item. Owned by the connection, as the item is.
-    Item *item
-    Piece *last               # of a chained item: the piece that is being filled
-    ValueCursor cursor        # where the next byte goes
-    size_t missing            # bytes of the value
-    uint32_t ntail            # bytes of the line end that have come
-    char tail[2]
-    size_t nline
-    char line[0]              # the command line, to be read again when the value is complete
 
 cdef struct Connection:
     # Small, because there are many: one line, and no more while it is idle.

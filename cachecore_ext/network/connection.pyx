@@ -9,11 +9,14 @@ from cachecore_ext.base.counters cimport (
 )
 from cachecore_ext.base.eventlog cimport CLOSE_ERROR, CLOSE_NORMAL
 from cachecore_ext.base.linux cimport (
-    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number, iovec,
-    passing_size, readv, receive_bytes, shutdown,
+    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number,
+    passing_size, receive_bytes, shutdown,
 )
 from cachecore_ext.network.transmit cimport (
     SENT_ALL, SENT_ERROR, SENT_PART, Sent, output_drop, output_send, pending_free, pending_of, pending_send,
+)
+from cachecore_ext.network.upload cimport (
+    Upload, upload_complete, upload_feed, upload_new, upload_receive, upload_size,
 )
 from cachecore_ext.protocol.auth cimport (
     AUTH_ADMITTED, AUTH_CLOSE, AUTH_FAILED, AUTH_HANG_UP, AUTH_INCOMPLETE, AUTH_LINE_LONG, Attempt, Heard, auth_try,
@@ -27,10 +30,9 @@ from cachecore_ext.protocol.request cimport (
     request_parse_plain, request_stores,
 )
 from cachecore_ext.protocol.session cimport ASK, BLOCKED, BYTES_PER_KEY, DONE, DUMP, QUIT, Outcome
-from cachecore_ext.storage.item cimport ITEM_CHAINED, item_meta, item_nbytes
+from cachecore_ext.storage.item cimport Item, item_nbytes
 from cachecore_ext.storage.store cimport (
-    Context, Store, cursor_open, cursor_skip, store_extend, store_hash, store_prefetch_bucket, store_prefetch_item,
-    store_release,
+    Store, store_hash, store_prefetch_bucket, store_prefetch_item, store_release,
 )
 
 cdef enum:
@@ -107,7 +109,7 @@ cdef void free_pending(Connection *conn, Shared *shared, Store *store) noexcept 
 
 cdef void free_upload(Connection *conn, Shared *shared) noexcept nogil:
     """The item is somebody else's by now."""
-    discharge(conn, shared, passing_size(sizeof(Upload) + conn.upload.nline))
+    discharge(conn, shared, upload_size(conn.upload))
     free(conn.upload)
     conn.upload = NULL
 
@@ -220,55 +222,15 @@ cdef Verdict close_with(Connection *conn, Scratch *scratch, const char *reply) n
 cdef bint begin_upload(Connection *conn, Scratch *scratch, Request *request) noexcept nogil:
     """Receive a request's value into an item. If there is none for it, that was answered and the value is skipped."""
     cdef Item *item = command_reserve(&scratch.session, request)
-    cdef Upload *upload
-    cdef size_t nline = request.consumed
     if item == NULL:
         conn.swallow = <uint32_t>request.swallow
         return True
-    upload = <Upload *>malloc(passing_size(sizeof(Upload) + nline))
-    if upload == NULL:
+    conn.upload = upload_new(&scratch.session.context, request, item)
+    if conn.upload == NULL:
         count(scratch.session.context.counters, MALLOC_FAILS)
         store_release(scratch.session.context.store, item)
         return False
-    charge(conn, scratch.shared, passing_size(sizeof(Upload) + nline))
-    upload.item = item
-    upload.last = NULL
-    upload.cursor.left = 0
-    upload.cursor.next = 0
-    if not item_meta(item) & ITEM_CHAINED:
-        cursor_open(scratch.session.context.store, item, &upload.cursor)
-    upload.missing = request.nvalue
-    upload.ntail = 0
-    upload.nline = nline
-    memcpy(upload.line, request.line, nline)
-    conn.upload = upload
-    return True
-
-
-cdef bint upload_has_room(Upload *upload, Context *context) noexcept nogil:
-    """Whether there is a place for the next byte, if need be in a new piece. False without the memory."""
-    return (
-        upload.cursor.left > 0
-        or upload.missing == 0
-        or store_extend(context, upload.item, &upload.last, upload.missing, &upload.cursor)
-    )
-
-
-cdef bint feed_upload(Upload *upload, Context *context, Input *input) noexcept nogil:
-    """Move bytes from the input to where they belong. False when the memory for them ran out."""
-    cdef size_t step
-    while upload.missing > 0 and input.at < input.end:
-        if not upload_has_room(upload, context):
-            return False
-        step = min(min(upload.missing, upload.cursor.left), <size_t>(input.end - input.at))
-        memcpy(upload.cursor.at, input.at, step)
-        cursor_skip(context.store, &upload.cursor, step)
-        upload.missing -= step
-        input.at += step
-    while upload.missing == 0 and upload.ntail < 2 and input.at < input.end:
-        upload.tail[upload.ntail] = input.at[0]
-        upload.ntail += 1
-        input.at += 1
+    charge(conn, scratch.shared, upload_size(conn.upload))
     return True
 
 
@@ -307,12 +269,12 @@ cdef bint unfinished(Connection *conn, Scratch *scratch, Input *input, Verdict *
         return conn.swallow > 0
     if conn.upload == NULL:
         return False
-    if not feed_upload(conn.upload, &scratch.session.context, input):
+    if not upload_feed(conn.upload, &scratch.session.context, &input.at, input.end):
         if not make_room(conn, scratch, verdict):
             return True
         give_up_upload(conn, scratch)
         return False
-    if conn.upload.missing > 0 or conn.upload.ntail < 2 or not make_room(conn, scratch, verdict):
+    if not upload_complete(conn.upload) or not make_room(conn, scratch, verdict):
         return True
     end_upload(conn, scratch)
     return False
@@ -593,30 +555,13 @@ cdef Verdict drain(Connection *conn, Scratch *scratch) noexcept nogil:
 
 
 cdef ssize_t receive_value(Connection *conn, Scratch *scratch, Input *input, size_t *offered) noexcept nogil:
-    """Receive into the item; what comes behind this stretch of it goes to the buffer.
-
-    Without the memory for the next stretch it all goes to the buffer, where feed_upload finds the same.
-    """
-    cdef Upload *upload = conn.upload
-    cdef bint room = upload_has_room(upload, &scratch.session.context)
-    cdef size_t direct = min(upload.missing, upload.cursor.left) if room else 0
-    cdef iovec parts[2]
-    cdef ssize_t n
-    parts[0].iov_base = upload.cursor.at
-    parts[0].iov_len = direct
-    parts[1].iov_base = scratch.buffer
-    parts[1].iov_len = HEADER_SIZE
-    offered[0] = direct + parts[1].iov_len
-    n = readv(conn.fd, parts, 2)
+    """Receive into the item; what comes behind this stretch of it goes to the buffer."""
+    cdef size_t overflow = 0
+    cdef ssize_t n = upload_receive(
+        conn.upload, &scratch.session.context, conn.fd, scratch.buffer, HEADER_SIZE, offered, &overflow
+    )
     input.at = scratch.buffer
-    input.end = scratch.buffer
-    if n > 0:
-        if <size_t>n > direct:
-            input.end += <size_t>n - direct
-        else:
-            direct = n
-        cursor_skip(scratch.session.context.store, &upload.cursor, direct)
-        upload.missing -= direct
+    input.end = scratch.buffer + overflow
     return n
 
 

@@ -8,7 +8,7 @@ import itertools
 
 from cachecore_ext.base.counters import Counter
 
-from cachecore_ext.base.atomics cimport store_u32
+from cachecore_ext.base.atomics cimport load_seq_u64, load_u32, store_u32
 from cachecore_ext.base.clock cimport clock_advance, clock_expiry, clock_freeze, clock_now, monotonic_us
 from cachecore_ext.base.counters cimport COUNTERS, CounterSet
 from cachecore_ext.base.numbers cimport format_u64, parse_u64
@@ -19,6 +19,7 @@ from cachecore_ext.probe.loops cimport (
 )
 from cachecore_ext.storage.balance cimport balance_watch
 from cachecore_ext.storage.allocation cimport hash_of_item
+from cachecore_ext.storage.flush cimport Former, flush_begin, flush_end, flush_overtook, former_of
 from cachecore_ext.storage.item cimport (
     ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_LARGE, ITEM_REWRITTEN,
     ITEM_STALE, ITEM_TOKEN, LARGE_MIN, Item, Piece, item_cas, item_exptime, item_flags, item_key, item_large, item_meta,
@@ -35,7 +36,7 @@ from cachecore_ext.storage.store cimport (
     PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET, STORED, Context, Put, Store as StoreStruct,
     StoreSettings, StoreStatus, store_class, store_empty_locked, store_fetched_locked, store_find_locked,
     store_flush, store_free, store_hash, store_hold_locked, store_init, store_lock, store_put, store_release,
-    store_set_limit, store_shown_cas, store_unlock,
+    store_set_cas_locked, store_set_limit, store_shown_cas, store_unlock,
 )
 from cachecore_ext.storage.table cimport table_bytes, table_find_locked
 
@@ -276,6 +277,51 @@ cdef class Store:
         cdef CounterSet counters
         self.begin(&context, &counters)
         store_flush(&context, delay)
+
+    def flush_begin(self):
+        """The first half of a flush: the last cas, for flush_end."""
+        with nogil:
+            flush_begin(&self.store.flush)
+        return load_seq_u64(&self.store.cas)
+
+    def flush_end(self, uint64_t last_cas):
+        """The second half."""
+        flush_end(&self.store.flush, last_cas, clock_now(&self.store.clock))
+
+    @property
+    def flush_awaited(self):
+        """Whether somebody sleeps until the second half."""
+        return load_u32(&self.store.flush.lock.word) == 2
+
+    def former(self, bytes key):
+        """What an item says about the flushes that may take it; for overtaken."""
+        cdef Former former
+        former_of(table_find_locked(&self.store.table, store_hash(self.store, key, len(key)), key, len(key)), &former)
+        return former.cas, former.time
+
+    def overtaken(self, former):
+        """Whether a flush has taken it since."""
+        cdef Former asked
+        asked.cas, asked.time = former
+        return bool(flush_overtook(&self.store.flush, &asked))
+
+    def renew(self, bytes key, uint64_t explicit=0):
+        """Give an item another cas; whether it was there."""
+        cdef Context context
+        cdef CounterSet counters
+        cdef const char *k = key
+        cdef uint32_t nkey = len(key)
+        cdef uint64_t h = store_hash(self.store, k, nkey)
+        cdef Item *item
+        self.begin(&context, &counters)
+        with nogil:
+            store_lock(self.store, h)
+            item = store_find_locked(&context, h, k, nkey)
+            if item != NULL:
+                store_set_cas_locked(&context, item, explicit)
+            store_unlock(self.store, h)
+        self.end(&counters)
+        return item != NULL
 
     def hold(self, bytes key):
         """Keep a large item's memory, as a reply does that is being sent; a handle, or None."""

@@ -35,7 +35,7 @@ cdef struct Store:
     uint32_t always_wanting  # every eviction is such a case (automove 2); atomic
     int alarm                # an eventfd that is written when ``wanting`` is set, or -1
     uint32_t cas_block       # so many cas a thread takes at once; set once
-    uint64_t pad[7]
+    uint64_t pad[6]
     uint64_t cas             # the last one given out, or taken; atomic, on a line of its own
     uint64_t pad_behind[7]
     Slabs slabs

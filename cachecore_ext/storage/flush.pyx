@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from cachecore_ext.base.atomics cimport (
-    load_acquire_u32, load_u32, load_u64, store_release_u32, store_release_u64, store_u32,
+    load_acquire_u32, load_acquire_u64, load_u32, store_release_u32, store_release_u64, store_seq_u64, store_u32,
 )
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_meta, item_time
@@ -13,9 +13,9 @@ cdef bint item_flushed(const Flush *flush, const Item *item, uint32_t now) noexc
     # In the opposite order of their writing: who sees that a flush was superseded also sees what superseded it.
     cdef uint32_t pending = load_acquire_u32(&flush.pending), fired = load_acquire_u32(&flush.fired)
     if item_meta(item) & ITEM_EXPLICIT:
-        if item_time(item) <= load_u32(&flush.explicit_gone):
+        if item_time(item) <= load_acquire_u32(&flush.explicit_gone):
             return True
-    elif item_cas(item) <= load_u64(&flush.cas):
+    elif item_cas(item) <= load_acquire_u64(&flush.cas):
         return True
     return item_time(item) <= fired or (
         pending != 0 and pending <= now and item_time(item) <= pending
@@ -30,17 +30,33 @@ cdef bint flush_may_concern(const Flush *flush, const Item *item) noexcept nogil
     )
 
 
-cdef void flush_now(Flush *flush, uint64_t last_cas, uint32_t now) noexcept nogil:
-    """Make everything go that was stored up to ``last_cas``."""
+cdef bint flush_took(Flush *flush, const Former *former) noexcept nogil:
+    """The far half of flush_overtook."""
+    flush_settle(flush)
+    if former.cas == NO_CAS:
+        return former.time <= load_acquire_u32(&flush.explicit_gone)
+    return former.cas <= load_acquire_u64(&flush.cas)
+
+
+cdef void flush_begin(Flush *flush) noexcept nogil:
+    """A flush is under way: the caller reads the last cas and the clock, and flush_end makes everything go."""
     lock_acquire(&flush.lock)
-    # First what makes everything go, then what had made some of it go: nothing comes back in between.
-    store_u32(&flush.explicit_gone, max(now, flush.explicit_stamp))
-    store_u32(&flush.explicit_stamp, flush.explicit_gone + 1)
-    store_release_u64(&flush.cas, max(flush.cas, last_cas))  # last_cas was read before the lock was taken
+    store_seq_u64(&flush.floor, EVERY_CAS)
+
+
+cdef void flush_end(Flush *flush, uint64_t last_cas, uint32_t now) noexcept nogil:
+    """Make everything go that was stored up to ``last_cas``."""
+    cdef uint32_t gone = max(now, flush.explicit_stamp)
+    # Who sees that an item is gone also sees what those have to have that are to stay. And first what makes everything
+    # go, then what had made some of it go: nothing comes back in between.
+    store_u32(&flush.explicit_stamp, gone + 1)
+    store_release_u64(&flush.cas, last_cas)
+    store_release_u32(&flush.explicit_gone, gone)
     store_release_u32(&flush.pending, 0)
     store_release_u32(&flush.fired, 0)
     store_u32(&flush.shown, now)
     store_release_u32(&flush.horizon, 0)
+    store_seq_u64(&flush.floor, last_cas)
     lock_release(&flush.lock)
 
 

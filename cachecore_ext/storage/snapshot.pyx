@@ -294,6 +294,7 @@ cdef void load_head(Store *store, const SnapshotHead *head, int64_t downtime) no
     clock_continue(&store.clock, head.unix_start, <uint32_t>(head.tick + <uint64_t>max(downtime, <int64_t>0)))
     store.cas = head.cas
     flush.cas = head.flush_cas
+    flush.floor = flush.cas
     flush.horizon = head.flush_horizon
     flush.fired = head.flush_fired
     flush.pending = head.flush_pending

@@ -2,10 +2,10 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from cachecore_ext.base.atomics cimport add_u64, load_u32, load_u64
+from cachecore_ext.base.atomics cimport add_seq_u64, load_acquire_u32, load_seq_u64, load_u64
 from cachecore_ext.base.bytes cimport copy_bytes
-from cachecore_ext.base.clock cimport clock_expiry, clock_init
-from cachecore_ext.base.compiler cimport static_same
+from cachecore_ext.base.clock cimport clock_expiry, clock_init, clock_now
+from cachecore_ext.base.compiler cimport static_same, unlikely
 from cachecore_ext.base.counters cimport (
     CAS_MISSES, CLASSES, CLASS_CAS_BADVAL, CLASS_CAS_HITS, CLASS_CMD_SET, GET_EXPIRED, GET_FLUSHED, TOTAL_ITEMS, count,
     count_class,
@@ -15,7 +15,9 @@ from cachecore_ext.base.hashing cimport HashKey
 from cachecore_ext.base.linux cimport getrandom
 from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
 from cachecore_ext.storage.allocation cimport cursor_copy, hash_of_item, item_alloc, item_begin, item_lengthen_locked
-from cachecore_ext.storage.flush cimport flush_at, flush_now, item_flushed
+from cachecore_ext.storage.flush cimport (
+    Flush, Former, flush_at, flush_begin, flush_end, flush_overtook, flush_settle, former_of, item_flushed,
+)
 from cachecore_ext.storage.ghosts cimport ghost_take_locked, ghosts_forget
 from cachecore_ext.storage.item cimport (
     FLAGS_SIZE, ITEM_ACTIVE, ITEM_BINARY, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_FETCHED, ITEM_FLAGS, ITEM_HEADER,
@@ -47,6 +49,7 @@ cdef enum:
     GROW_STEPS = 2            # buckets divided by one insertion: the table catches up with any rate of insertions
     # What a new item has not.
     MARKS = ITEM_BINARY | ITEM_FETCHED | ITEM_ACTIVE | ITEM_STALE | ITEM_TOKEN | ITEM_EXPLICIT | ITEM_REWRITTEN
+    FLUSHED = 0               # the time of an item with ITEM_EXPLICIT that any flush has made go
     # memcached's count of an item's size, by which -I is meant: header, cas, NUL, flags, line end.
     COUNTED_HEADER = 48
     COUNTED_CAS = 8
@@ -127,6 +130,8 @@ cdef bint store_fits(const Store *store, uint32_t nkey, uint32_t flags, uint64_t
 
 cdef Item *store_find_dead_locked(Context *context, uint64_t h, Item *item) noexcept nogil:
     """The far half of store_find_locked: the item itself if it lives after all, else NULL, and it is removed."""
+    if item_meta(item) & ITEM_EXPLICIT:
+        flush_settle(&context.store.flush)
     if item_expired(item, context.now):
         count(context.counters, GET_EXPIRED)
         context.lost = LOOKUP_EXPIRED
@@ -160,25 +165,39 @@ cdef inline uint64_t next_cas(Context *context, uint64_t above) noexcept nogil:
         or context.cas_tick != context.now
         or context.cas_end - context.cas_left <= max(above, load_u64(&store.flush.cas))
     ):
-        context.cas_end = add_u64(&store.cas, store.cas_block) + 1
+        context.cas_end = add_seq_u64(&store.cas, store.cas_block) + 1
         context.cas_left = store.cas_block
         context.cas_tick = context.now
     context.cas_left -= 1
     return context.cas_end - context.cas_left - 1
 
 
-cdef void store_set_cas_locked(Context *context, Item *item, uint64_t explicit_cas) noexcept nogil:
-    """Give an item its next cas, after the one that it has, or the one that a client chose. Its time is set before."""
-    cdef Store *store = context.store
+cdef void renew_cas_locked(Context *context, Item *item, uint64_t explicit_cas, const Former *former) noexcept nogil:
+    """store_set_cas_locked for an item that was made of ``former``."""
+    cdef Flush *flush = &context.store.flush
     cdef bint was_explicit = item_meta(item) & ITEM_EXPLICIT != 0
     if explicit_cas == 0:
         item_set_cas(item, next_cas(context, 0 if was_explicit else item_cas(item)))
         if was_explicit:
             item_unmark(item, ITEM_EXPLICIT)
-        return
-    item_set_cas(item, explicit_cas)
-    item_mark(item, ITEM_EXPLICIT)
-    item_set_time(item, max(item_time(item), load_u32(&store.flush.explicit_stamp)))
+    else:
+        item_set_cas(item, explicit_cas)
+        item_mark(item, ITEM_EXPLICIT)
+        item_set_time(item, max(item_time(item), load_acquire_u32(&flush.explicit_stamp)))
+    if unlikely(flush_overtook(flush, former)):
+        # The command came before the flush, which takes what it has left.
+        item_mark(item, ITEM_EXPLICIT)
+        item_set_time(item, FLUSHED)
+
+
+cdef void store_set_cas_locked(Context *context, Item *item, uint64_t explicit_cas) noexcept nogil:
+    """Give an item its next cas, after the one that it has, or the one that a client chose. Its time is set before.
+
+    It may be gone then, by a flush that came in between. To the caller it is what it was.
+    """
+    cdef Former former
+    former_of(item, &former)
+    renew_cas_locked(context, item, explicit_cas, &former)
 
 
 cdef void replace_locked(Context *context, uint64_t h, Item *item, Item *old) noexcept nogil:
@@ -260,9 +279,16 @@ cdef StoreStatus judge_locked(Context *context, const Put *put, const Item *old,
     return EXISTS
 
 
+cdef inline const Item *basis(const Put *put, const Item *old) noexcept nogil:
+    """The item that the outcome of a command has to do with, which for a plain set is none."""
+    return old if put.mode != PUT_SET or put.compare else NULL
+
+
 cdef void dress_locked(Context *context, Put *put, Item *item, const Item *old, bint stale) noexcept nogil:
-    """Give a new item its times, marks and cas."""
+    """Give a new item its times, marks and cas. It may be ``old`` itself."""
     cdef uint32_t marks = 0
+    cdef Former former
+    former_of(basis(put, old), &former)
     item_set_exptime(item, item_exptime(old) if stale else put.exptime)
     item_set_time(item, context.now)
     if put.binary:
@@ -272,7 +298,7 @@ cdef void dress_locked(Context *context, Put *put, Item *item, const Item *old, 
     if marks:
         item_mark(item, marks)
     item_set_cas(item, item_cas(old) if old != NULL and not item_meta(old) & ITEM_EXPLICIT else 0)
-    store_set_cas_locked(context, item, put.explicit_cas)
+    renew_cas_locked(context, item, put.explicit_cas, &former)
     put.cas = store_shown_cas(context.store, item)
     put.nbytes = item_nbytes(item)
 
@@ -301,6 +327,8 @@ cdef void overwrite_locked(Context *context, Put *put, Item *item, const char *v
     cdef Store *store = context.store
     cdef uint32_t exptime = item_exptime(item)
     cdef uint32_t marks = ITEM_REWRITTEN | (ITEM_BINARY if put.binary else 0)
+    cdef Former former
+    former_of(basis(put, item), &former)
     if stale:
         marks |= ITEM_STALE | (item_meta(item) & ITEM_TOKEN)
     lru_rewrite(&store.lru, item, 0xFF | ITEM_FLAGS, nbytes << 8 | marks)
@@ -309,7 +337,7 @@ cdef void overwrite_locked(Context *context, Put *put, Item *item, const char *v
         item_set_flags(item, put.flags)
     item_set_exptime(item, exptime if stale else put.exptime)
     item_set_time(item, context.now)
-    store_set_cas_locked(context, item, put.explicit_cas)
+    renew_cas_locked(context, item, put.explicit_cas, &former)
     put.cas = store_shown_cas(store, item)
     put.nbytes = nbytes
     count(context.counters, TOTAL_ITEMS)
@@ -363,7 +391,7 @@ cdef StoreStatus lengthen_locked(Context *context, Put *put, Item *item, ValueCu
     warm = item_segment(item) == WARM
     lru_unlink(&store.lru, item)  # it is counted there by its length
     item_large(item).nbytes += nbytes
-    item_unmark(item, MARKS)
+    item_unmark(item, MARKS & ~ITEM_EXPLICIT)  # that one says something about its cas
     dress_as_before_locked(context, put, item, item)
     lru_link(&store.lru, item, ARRIVAL_KNOWN if warm else ARRIVAL_NEW)
     count(context.counters, TOTAL_ITEMS)
@@ -584,7 +612,9 @@ cdef void store_flush(Context *context, int64_t delay) noexcept nogil:
     if delay > 0:
         flush_at(&store.flush, clock_expiry(&store.clock, context.now, delay) - 1, context.now)
     else:
-        flush_now(&store.flush, load_u64(&store.cas), context.now)
+        flush_begin(&store.flush)
+        # Not the thread's own tick: another thread's may be a later one, and have been noted in an item.
+        flush_end(&store.flush, load_seq_u64(&store.cas), clock_now(&store.clock))
         ghosts_forget(&store.table)
 
 

@@ -1,6 +1,6 @@
 """Who may know whom.
 
-base < storage < protocol < network < figures < restart < embedded < engine, and inside storage
+base < storage < protocol < network < figures < restart < embedded < keeper < engine, and inside storage
 item < flush < slabs < lru < table < ghosts < allocation < store < snapshot < survey < crawler < mover < balance <
 maintenance: a room names only rooms below it. ``store`` and ``item`` are all that protocol sees of storage,
 ``protocol.request`` sees none of it, a connection never names its worker. ``probe``, the tests' window, may see
@@ -18,7 +18,7 @@ import pytest
 from tests.house.sources import ROOT, cython_files, logical_lines
 
 PACKAGE = "cachecore_ext"
-FLOORS = ("base", "storage", "protocol", "network", "figures", "restart", "embedded", "engine")
+FLOORS = ("base", "storage", "protocol", "network", "figures", "restart", "embedded", "keeper", "engine")
 STORAGE = (
     *("item", "flush", "slabs", "lru", "table", "ghosts", "allocation", "store"),
     *("snapshot", "survey", "crawler", "mover", "balance", "maintenance"),

@@ -34,7 +34,6 @@ PROCESSES, CONNECTIONS = 2, 4  # connections of each process
 PIPELINE = 6
 KINDS = ("get", "set", "add", "cas", "delete", "incr", "flush")
 WEIGHTS = (30, 14, 6, 20, 8, 24, 0.3)
-WITHOUT_FLUSH = (*WEIGHTS[:-1], 0)
 FIRST = 10**12  # so that no number grows by a digit
 
 #: What a storage command that stores nothing answers, and how it is recorded.
@@ -54,8 +53,7 @@ class Entry(NamedTuple):
 class Connection:
     """Sends pipelines and records what it was answered."""
 
-    def __init__(self, address: Address, seed: int, number: int, flushes: bool) -> None:
-        self.weights = WEIGHTS if flushes else WITHOUT_FLUSH
+    def __init__(self, address: Address, seed: int, number: int) -> None:
         self.socket = socket.create_connection(address, 30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.replies = self.socket.makefile("rb")
@@ -68,7 +66,7 @@ class Connection:
 
     def draw(self, key: bytes) -> tuple[bytes, str, object, bool]:
         """A command's key, kind and argument, and whether it is a meta command."""
-        (kind,) = self.chosen.choices(KINDS, self.weights)
+        (kind,) = self.chosen.choices(KINDS, WEIGHTS)
         argument: object = None
         if kind in ("set", "add"):
             argument = next(self.fresh)
@@ -158,10 +156,10 @@ def spelled(key: bytes, kind: str, argument: object, meta: bool) -> bytes:
     return {"get": (b"gets %b\r\n", b"mg %b v c\r\n"), "delete": (b"delete %b\r\n", b"md %b\r\n")}[kind][meta] % key
 
 
-def record(address: Address, seed: int, process: int, begin: int, end: int, flushes: bool) -> list[list[Entry]]:
+def record(address: Address, seed: int, process: int, begin: int, end: int) -> list[list[Entry]]:
     """Run one process' connections from ``begin`` to ``end``; what each of them saw."""
     numbers = range(process * CONNECTIONS, (process + 1) * CONNECTIONS)
-    connections = [Connection(address, seed, number, flushes) for number in numbers]
+    connections = [Connection(address, seed, number) for number in numbers]
     with contextlib.suppress(ConnectionError):
         while (now := time.monotonic_ns()) < end:
             turn = max(0, now - begin) // ROUND
@@ -276,14 +274,14 @@ def losses(replies: IO[bytes]) -> int:
     return sum(int(line.split()[2]) for line in lines if line.split()[1] in wanted)
 
 
-def run(seconds: float, seed: int, threads: int = 4, flushes: bool = False) -> Verdict:
-    """Record for so long, and judge. ``flushes``: with flush_all among the commands."""
+def run(seconds: float, seed: int, threads: int = 4) -> Verdict:
+    """Record for so long, and judge."""
     verdict = Verdict()
     spawn = multiprocessing.get_context("spawn")
     with daemon(threads) as (process, address), ProcessPoolExecutor(PROCESSES, spawn) as pool:
         begin = time.monotonic_ns() + 500_000_000  # by then they are all there
         end = begin + int(seconds * 1e9)
-        recorders = [pool.submit(record, address, seed, number, begin, end, flushes) for number in range(PROCESSES)]
+        recorders = [pool.submit(record, address, seed, number, begin, end) for number in range(PROCESSES)]
         disturb(address, seed, end)
         histories = [history for recorder in recorders for history in recorder.result()]
         try:
@@ -303,12 +301,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--stretch", type=float, default=10, help="seconds that are recorded before they are judged")
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--flushes", action="store_true", help="with flush_all; it can be outlived, see the docs")
     arguments = parser.parse_args()
     end = time.monotonic() + arguments.seconds
     for turn in itertools.count():
         seed, threads = arguments.seed + turn, (4, 6, 2)[turn % 3]
-        verdict = run(min(arguments.stretch, arguments.seconds), seed, threads, arguments.flushes)
+        verdict = run(min(arguments.stretch, arguments.seconds), seed, threads)
         print(f"seed {seed}, {threads} threads: {verdict}", flush=True)
         assert verdict.losses == 0, "items went by themselves"
         if verdict.faults or verdict.undecided or verdict.died:
