@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Pages of the site that lie elsewhere in the repository, where people who look there want them.
 ELSEWHERE = {
     "data-plane.md": "cachecore_ext/README.md",
+    "howto/examples.md": "examples/README.md",
     "performance/bench.md": "bench/README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
