@@ -48,6 +48,10 @@ class Cache(Embedded, MutableMapping[Key, Any]):
     ``serializer`` takes. Every operation is atomic and may be called from any thread. When ``memory_limit`` is reached,
     what was not used goes. ``close`` it, or use ``with``; unclosed it ends with the last reference.
 
+    Every ``ttl`` is in seconds, a fraction counts as a whole one; None is for ever; 0 and less has ended already; left
+    out (``...``) it is ``default_ttl``. It ends with a second of the clock, so up to one second early, and never late.
+    Every operation raises TypeError or ValueError for a wrong key or TTL, and RuntimeError once the cache is closed.
+
     Args:
         memory_limit: bytes for the items and the hash table, at least 1 MiB.
         serializer: has ``dumps`` and ``loads``, as ``pickle`` and ``json`` have; None: values are bytes. Unpickling

@@ -1,7 +1,7 @@
 """The machinery of an option: how its text is read, what it accepts, and how it shows in ``stats settings``.
 
-The rows themselves are in ``settings`` and ``extended``; ``usage`` makes of them the command line, ``-h`` and README's
-tables.
+The rows themselves are in ``settings`` and ``extended``; ``usage`` makes of them the command line, ``-h`` and the
+tables of docs/reference/options.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every option of cachecore, one row each; command line, ``-h``, ``stats settings``, README's tables follow.
+"""Every option of cachecore, one row each; command line, ``-h``, ``stats settings``, the tables of the options follow.
 
 The suboptions of ``-o`` are in ``extended``. Names, defaults, ranges, messages and exit statuses are memcached's
 unless a row's help says otherwise.

@@ -1,4 +1,4 @@
-"""The command line, made of the option rows: reading it, ``-h``, and the README's tables of options.
+"""The command line, made of the option rows: reading it, ``-h``, and the tables of docs/reference/options.md.
 
 ``python -m cachecore.usage`` prints the tables.
 """
@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from .errors import EXIT_FAILURE, EXIT_USAGE, SettingsError
-from .extended import ABSENT, FORGOTTEN, PRESETS
+from .extended import ABSENT, FORGOTTEN, PRESETS, Extended
 from .options import Option
 from .settings import OPTIONS, SUBOPTIONS, Settings
 from .version import MEMCACHED_VERSION, package_version
@@ -182,7 +182,7 @@ def license_text() -> str:
 
 
 def markdown_tables() -> dict[str, str]:
-    """The tables of README.md, each by the name of the markers that it stands between."""
+    """The tables of docs/reference/options.md, each by the name of the markers that it stands between."""
 
     def line(flags: Iterable[str], metavar: str, text: str, shown: str) -> str:
         value = f" *{metavar}*" if metavar else ""
@@ -195,11 +195,17 @@ def markdown_tables() -> dict[str, str]:
     extended = [
         line(flags.split(", "), "", text, shown) for flags, text, shown in _suboptions(lambda row: f"={row.metavar}")
     ]
-    heads = {"options": "option", "extended": "suboption"}
-    return {
-        name: "\n".join([f"| {heads[name]} | default | meaning |", "|---|---|---|", *lines])
-        for name, lines in (("options", options), ("extended", extended))
+    types: Mapping[str, str] = {**Extended.__annotations__, **Settings.__annotations__}
+    keywords = [
+        f"{line([row.name], row.metavar, types[row.name].replace('|', 'or'), f'`{row.default!r}`')} {row.help} |"
+        for row in (*OPTIONS, *SUBOPTIONS)
+    ]
+    tables = {
+        "options": ["| option | default | meaning |", "|---|---|---|", *options],
+        "extended": ["| suboption | default | meaning |", "|---|---|---|", *extended],
+        "keywords": ["| keyword | default | type | meaning |", "|---|---|---|---|", *keywords],
     }
+    return {name: "\n".join(lines) for name, lines in tables.items()}
 
 
 if __name__ == "__main__":

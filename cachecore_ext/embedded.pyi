@@ -91,12 +91,23 @@ class Embedded:
     def clear(self) -> None:
         """Remove all values, at once; their memory is given back as it is needed."""
 
-    def __getitem__(self, key: str | bytes) -> Any: ...
-    def __setitem__(self, key: str | bytes, value: Any) -> None: ...
-    def __delitem__(self, key: str | bytes) -> None: ...
-    def __contains__(self, key: object) -> bool: ...
-    def __len__(self) -> int: ...
-    def __iter__(self) -> KeyIterator: ...
+    def __getitem__(self, key: str | bytes) -> Any:
+        """The value. Raises KeyError when there is none."""
+
+    def __setitem__(self, key: str | bytes, value: Any) -> None:
+        """``set`` with ``default_ttl``."""
+
+    def __delitem__(self, key: str | bytes) -> None:
+        """Remove a value. Raises KeyError when there is none."""
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a value."""
+
+    def __len__(self) -> int:
+        """How many values there are, those that have ended and were not looked at since included."""
+
+    def __iter__(self) -> KeyIterator:
+        """The keys, as bytes: each that is there all the while once, the others perhaps."""
 
 class KeyIterator(Iterator[bytes]):
     """The keys of a cache, as bytes: each that is there all the while once, the others perhaps."""

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from pathlib import Path
 
 import pytest
 
+from tests.support.pages import blocks, turns
+
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 SNIPPETS = [
-    text
-    for text in re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    if "def test_" not in text  # those are run by tests/plugin/test_examples.py
+    block.text
+    for block in blocks(README, "python")
+    if "def test_" not in block.text  # those are run by tests/plugin/test_examples.py
 ]
-COMMANDS = ("set", "get", "incr", "mg", "quit")
 
 
 def session() -> list[tuple[str, str]]:
-    """The telnet session as (typed, answered): after a set, the line that follows is typed as well."""
-    (block,) = re.findall(r"^<!-- telnet -->\n```text\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    turns: list[tuple[str, str]] = []
-    lines = iter(block.splitlines())
-    for line in lines:
-        if line.split()[0] in COMMANDS:
-            typed = f"{line}\r\n"
-            if line.startswith("set "):
-                typed += f"{next(lines)}\r\n"
-            turns.append((typed, ""))
-        else:
-            typed, answered = turns[-1]
-            turns[-1] = typed, f"{answered}{line}\r\n"
-    return turns
+    """The telnet session as (typed, answered)."""
+    return turns(blocks(README.partition("<!-- telnet -->\n")[2], "text")[0].text)
 
 
 def test_the_telnet_session(peer):

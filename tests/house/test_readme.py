@@ -16,7 +16,7 @@ PROSE = [
     path
     for path in (
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-        *(ROOT / "docs" / name for name in ("compatibility.md", "testing.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
         ROOT / "examples" / "README.md",
     )
     if path.exists()
@@ -106,7 +106,7 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert "set -euo pipefail" in script
 
 
-@pytest.mark.parametrize("name", ["options", "extended", "bench"])
+@pytest.mark.parametrize("name", ["bench", "figures"])
 def test_generated_parts_have_their_markers(name):
     assert README.count(f"<!-- {name} -->\n") == 1
     assert README.index(f"<!-- {name} -->") < README.index(f"<!-- /{name} -->")

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 
 import pytest
 
 from tests.house.sources import ROOT
+from tests.support.pages import blocks
 
 pytest_plugins = ("pytester",)
 
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CONFTEST = "# conftest.py\n"
 
 
 def examples(page: str) -> list[tuple[str, str]]:
     """The blocks that hold tests, each with the conftest.py that stands right before it, or an empty one."""
-    blocks = ["", *BLOCK.findall(page)]
+    texts = ["", *(block.text for block in blocks(page, "python"))]
     return [
-        (before if before.startswith(CONFTEST) else "", block)
-        for before, block in pairwise(blocks)
-        if "def test_" in block
+        (before if before.startswith(CONFTEST) else "", text) for before, text in pairwise(texts) if "def test_" in text
     ]
 
 
@@ -40,7 +37,8 @@ def test_an_example_passes(suite, pytester, conftest, text):
 
 
 def test_the_ini_file_of_the_page_is_understood(suite):
-    (ini,) = re.findall(r"^```ini\n\[pytest\]\n(.*?)^```$", (ROOT / "docs/testing.md").read_text(), re.M | re.DOTALL)
+    (block,) = blocks((ROOT / "docs/testing.md").read_text(), "ini")
+    ini = block.text.removeprefix("[pytest]\n")
     result = suite(
         """
         def test_settings(cachecore_server):

@@ -1,4 +1,4 @@
-"""Options: their defaults, ranges and messages, the command line's manners, and the README's table."""
+"""Options: their defaults, ranges and messages, the command line's manners, and the tables of the site."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cachecore import Settings, SettingsError
 from cachecore.settings import OPTIONS, ROWS
 from cachecore.usage import EXTENDED, REFUSED, Action, help_text, markdown_tables, parse_argv, version_text
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "options.md"
 
 #: memcached's long options and defaults, written down a second time on purpose.
 DEFAULTS = {
@@ -327,8 +327,8 @@ def test_help_is_silent_about_what_is_absent(word):
     assert word not in help_text().lower()
 
 
-@pytest.mark.parametrize("name", ["options", "extended"])
-def test_the_tables_of_the_readme_are_fresh(name):
-    text = README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["options", "extended", "keywords"])
+def test_the_tables_of_the_page_are_fresh(name):
+    text = PAGE.read_text(encoding="utf-8")
     found = text.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0].strip()
     assert found == markdown_tables()[name], "python -m cachecore.usage prints the tables"
