@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = (".ci", "bench", "cachecore", "cachecore_ext", "docs", "examples", "tests")
+FOLDERS = (".ci", "bench", "cachecore", "cachecore_ext", "contrib", "docs", "examples", "tests")
 SUFFIXES = {
     ".cfg",
     ".ini",
