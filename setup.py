@@ -16,11 +16,15 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 if not sys.platform.startswith("linux"):
     sys.exit("cachecore needs Linux: its workers are built on epoll, eventfd and accept4.")
 
 ROOT = Path(__file__).parent
+
+#: The tests' windows into the rooms: built where the tests are, which is in a checkout, and not for a wheel.
+WINDOWS = "cachecore_ext.probe."
 
 #: One table for every room. Directives written into a .pyx would not reach the inline functions of the
 #: .pxd files it cimports, so they stand here and nowhere else.
@@ -80,12 +84,25 @@ def extensions() -> list[Extension]:
     ]
 
 
-setup(
-    ext_modules=cythonize(
-        extensions(),
-        compiler_directives=DIRECTIVES,
-        annotate=switch("CACHECORE_ANNOTATE"),
-        emit_linenums=switch("CACHECORE_DEBUG") or bool(os.environ.get("CACHECORE_SANITIZE")),
-        nthreads=0,
-    )
-)
+class BuildRooms(build_ext):
+    """Translates and compiles the rooms when they are to be built, which asking for metadata or an sdist is not."""
+
+    def run(self) -> None:
+        """Build what this installation needs, as many rooms at a time as there are cores."""
+        if not (self.inplace or self.editable_mode):
+            self.extensions = [room for room in self.extensions if not room.name.startswith(WINDOWS)]
+        self.parallel = self.parallel or len(os.sched_getaffinity(0))
+        translated = cythonize(
+            self.extensions,
+            compiler_directives=DIRECTIVES,
+            annotate=switch("CACHECORE_ANNOTATE"),
+            emit_linenums=switch("CACHECORE_DEBUG") or bool(os.environ.get("CACHECORE_SANITIZE")),
+            nthreads=0,
+        )
+        sources = {room.name: room.sources for room in translated}
+        for room in self.extensions:
+            room.sources = sources[room.name]
+        super().run()
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildRooms})

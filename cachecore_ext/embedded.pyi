@@ -7,7 +7,7 @@ cache's clock, so up to one second earlier than asked, and never later.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
 
 class _Serializer(Protocol):
     """What makes bytes of values and values of bytes: the modules ``pickle``, ``json`` and ``marshal`` do."""
@@ -91,16 +91,16 @@ class Embedded:
     def clear(self) -> None:
         """Remove all values, at once; their memory is given back as it is needed."""
 
-    def __getitem__(self, key: str | bytes) -> Any:
+    def __getitem__(self, key: str | bytes, /) -> Any:
         """The value. Raises KeyError when there is none."""
 
-    def __setitem__(self, key: str | bytes, value: Any) -> None:
+    def __setitem__(self, key: str | bytes, value: Any, /) -> None:
         """``set`` with ``default_ttl``."""
 
-    def __delitem__(self, key: str | bytes) -> None:
+    def __delitem__(self, key: str | bytes, /) -> None:
         """Remove a value. Raises KeyError when there is none."""
 
-    def __contains__(self, key: object) -> bool:
+    def __contains__(self, key: object, /) -> bool:
         """Whether there is a value."""
 
     def __len__(self) -> int:
@@ -112,6 +112,6 @@ class Embedded:
 class KeyIterator(Iterator[bytes]):
     """The keys of a cache, as bytes: each that is there all the while once, the others perhaps."""
 
-    def __init__(self, callers: Callers) -> None: ...
+    def __new__(cls, callers: Callers) -> Self: ...
     def __iter__(self) -> KeyIterator: ...
     def __next__(self) -> bytes: ...

@@ -16,6 +16,7 @@ class AdminRequest:
 
     token: Final[int]
     line: Final[bytes]  # the command line without its line end, for example b"stats settings"
+    def __init__(self, token: int, line: bytes) -> None: ...
 
 class Engine(Keeper):
     """Owns the store, the listeners and the connections; brings no thread of its own.

@@ -1,8 +1,10 @@
 """Windows into slabs, table and LRU, each by itself."""
 
+from typing import Self
+
 class Slabs:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         limit: int,
         factor: float = 0,
         chunk_min: int = 48,
@@ -11,7 +13,7 @@ class Slabs:
         initial_charge: int = 0,
         chunk_max: int = 524288,
         sizes: tuple[int, ...] = (),
-    ) -> None: ...
+    ) -> Self: ...
     def alloc(self, cls: int) -> int | None: ...
     def free(self, ref: int) -> None: ...
     def class_for(self, size: int) -> int: ...
@@ -36,9 +38,9 @@ class Slabs:
 
 class Table:
     slabs: Slabs
-    def __init__(
-        self, slabs: Slabs, stripes: int = 2048, max_items: int = 1048576, *, chosen_hashes: bool = False
-    ) -> None: ...
+    def __new__(
+        cls, slabs: Slabs, stripes: int = 2048, max_items: int = 1048576, *, chosen_hashes: bool = False
+    ) -> Self: ...
     def insert(self, key: bytes) -> bool: ...
     def find(self, key: bytes) -> int | None: ...
     def remove(self, key: bytes) -> bool: ...
@@ -61,7 +63,7 @@ class Table:
 
 class Lru:
     slabs: Slabs
-    def __init__(self, slabs: Slabs, *, mode: int = 2) -> None: ...
+    def __new__(cls, slabs: Slabs, *, mode: int = 2) -> Self: ...
     def tune(
         self,
         *,

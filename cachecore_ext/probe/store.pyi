@@ -1,11 +1,11 @@
 """A window into the store."""
 
 from array import array
-from typing import Any
+from typing import Any, Self
 
 class Store:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         memory_limit: int = 67108864,
         item_size_max: int = 1048576,
@@ -18,7 +18,7 @@ class Store:
         memory_fd: int = -1,
         memory_state: bytes | None = None,
         downtime: int = 0,
-    ) -> None: ...
+    ) -> Self: ...
     def put(
         self,
         mode: str,

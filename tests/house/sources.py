@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = (".ci", "bench", "cachecore", "cachecore_ext", "docs", "examples", "tests")
+FOLDERS = (".ci", "bench", "cachecore", "cachecore_ext", "contrib", "docs", "examples", "tests")
 SUFFIXES = {
     ".cfg",
     ".ini",
@@ -23,7 +23,9 @@ SUFFIXES = {
     ".py",
     ".pyi",
     ".pyx",
+    ".service",
     ".sh",
+    ".socket",
     ".toml",
     ".yaml",
     ".yml",
@@ -46,7 +48,7 @@ def text_files() -> Iterator[Path]:
         for path in sorted((ROOT / folder).rglob("*")):
             inside = path.relative_to(ROOT)
             if GENERATED.isdisjoint(inside.parts) and (
-                path.suffix in SUFFIXES or inside.as_posix() == ".ci/run"
+                path.suffix in SUFFIXES or inside.as_posix() in {".ci/run", "contrib/Containerfile"}
             ):
                 yield path
 

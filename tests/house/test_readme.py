@@ -17,7 +17,7 @@ PROSE = [
     for path in (
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
         *sorted((ROOT / "docs").rglob("*.md")),
-        ROOT / "examples" / "README.md",
+        *(ROOT / name / "README.md" for name in ("contrib", "examples")),
     )
     if path.exists()
 ]
@@ -81,7 +81,7 @@ def test_folders_of_the_map_have_a_readme_or_code():
     assert {name for name, _ in rows} >= {"cachecore", "cachecore_ext", "tests", "bench"}
     for name, target in rows:
         assert name == target
-        assert any((ROOT / name).rglob("*.py*")), f"{name} is empty"
+        assert (ROOT / name / "README.md").exists() or any((ROOT / name).rglob("*.py*")), f"{name} is empty"
 
 
 @pytest.mark.parametrize("marker", ["start", "test"])

@@ -1,0 +1,1 @@
+"""What users get: the distributions, an installation of them, the types, the examples for operators."""
