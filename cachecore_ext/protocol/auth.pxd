@@ -4,8 +4,8 @@ memcached's handshake in the text protocol is a set command whose block is ``use
 mean nothing. Knows no socket and no storage.
 
 Credentials are compared in constant time: all entries, all bytes of each, whatever was shown and whatever is kept; a
-password's length is not told either. A block of more than CREDENTIAL_MAX bytes is nobody's: it is refused by its length,
-and skipped, so that a stranger costs little memory.
+password's length is not told either. A block of more than CREDENTIAL_MAX bytes is nobody's: it is refused by its
+length, and skipped, so that a stranger costs little memory.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
