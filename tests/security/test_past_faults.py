@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cachecore import Server
+from cachecore_ext.probe import Store
 from tests.conftest import Launch
 from tests.house.sources import ROOT
 from tests.stress.test_bounds import daemon
@@ -102,8 +103,23 @@ def test_the_longest_path_of_a_socket_is_shown_whole(launch_cachecore: Launch, t
 # ---- references to items
 
 
-def test_more_references_than_16_bits_hold(launch_cachecore: Launch) -> None:
-    """2 ** 17 replies with one value, on connections that do not read; then it is deleted, and stored anew."""
+def test_more_references_than_16_bits_hold() -> None:
+    store = Store(memory_limit=4 << 20)
+    store.put("set", b"a", b"v" * 20_000)
+    handles = [store.hold(b"a") for _ in range((1 << 16) + 2)]
+    assert store.delete(b"a")
+    store.put("set", b"a", b"w" * 20_000)
+    for handle in handles[1:]:
+        assert handle is not None
+        store.release(handle)
+    assert handles[0] is not None
+    assert store.held_value(handles[0]) == b"v" * 20_000
+    store.release(handles[0])
+    assert sum(cls["used"] for cls in store.check()["classes"].values()) == 1
+
+
+def test_a_value_that_is_asked_for_very_often(launch_cachecore: Launch) -> None:
+    """2 ** 17 replies with it, on connections that do not read; then it is deleted, and stored anew."""
     peer = launch_cachecore(threads=1)
     value, other = b"v" * 20_000, b"w" * 20_000
     with peer.connect() as client, contextlib.ExitStack() as stack:
