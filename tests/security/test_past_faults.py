@@ -243,12 +243,12 @@ def test_no_password_of_two_halves(tmp_path: Path) -> None:
     with Server(port=0, threads=2, auth_file=str(tmp_path / "users")) as server:
         engine = server._running()
         with socket.create_connection(server.address) as client, client.makefile("rb") as replies:
-            for _ in range(100):
-                client.sendall(torn * 20)
-                for _ in range(20):
+            for _ in range(40):
+                client.sendall(torn * 100)
+                for _ in range(100):
                     engine.set_users(first)
                     engine.set_users(second)
-                assert {replies.readline() for _ in range(40)} == {b"CLIENT_ERROR authentication failure\r\n"}
+                assert {replies.readline() for _ in range(200)} == {b"CLIENT_ERROR authentication failure\r\n"}
             client.sendall(credentials(b"both x"))
             assert replies.readline() == b"STORED\r\n"
 
