@@ -15,8 +15,8 @@ from tests.house.sources import ROOT
 PROSE = [
     path
     for path in (
-        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-        *(ROOT / "docs" / name for name in ("compatibility.md", "testing.md")),
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
+        *(ROOT / "docs" / name for name in ("compatibility.md", "security.md", "testing.md")),
         ROOT / "examples" / "README.md",
     )
     if path.exists()
