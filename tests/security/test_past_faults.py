@@ -17,8 +17,9 @@ from cachecore_ext.probe import Store
 from tests.conftest import Launch
 from tests.house.sources import ROOT
 from tests.stress.test_bounds import daemon
-from tests.support.cases import DELETED, END, ERROR, FORMAT, STORED, hit, put
+from tests.support.cases import DELETED, END, ERROR, FORMAT, MN, STORED, hit, put
 from tests.support.peers import Peer
+from tests.support.sockets import wait_until_stuck
 from tests.support.wire import Client
 
 OPAQUE_TOO_LONG = b"CLIENT_ERROR opaque token too long\r\n"
@@ -128,8 +129,7 @@ def test_a_value_that_is_asked_for_very_often(launch_cachecore: Launch) -> None:
         readers = [stack.enter_context(slow_reader(peer)) for _ in range(64)]
         for reader in readers:
             reader.socket.send(b"get a\r\n" * 1024 + b"get" + b" a" * 1024 + b"\r\n")
-        while client.ask(b"stats conns\r\n").count(b" conn_mwrite\r\n") < 64:
-            client.transcript(b"")
+        wait_until_stuck(peer.server, lambda: client.ask(b"mn\r\n", MN))
         assert client.transcript(b"delete a\r\n") == DELETED
         assert client.transcript(put(b"a", other) + b"get a\r\n") == STORED + hit(b"a", other)
         for reader in readers:
@@ -236,9 +236,8 @@ def credentials(text: bytes) -> bytes:
 
 def test_no_password_of_two_halves(tmp_path: Path) -> None:
     """The users are exchanged all the while; nobody who is in neither list is let in, and who is in both always is."""
-    first = [(b"both", b"x"), (b"u" * 8, b"1" * 240)]
-    second = [(b"both", b"x"), (b"v" * 8, b"2" * 240)]
-    torn = credentials(b"u" * 8 + b" " + b"2" * 240) + credentials(b"v" * 8 + b" " + b"1" * 240)
+    first, second = ([(b"both", b"x"), (b"u", b"%s%s%s" % (end, b"x" * 252, end))] for end in (b"1", b"2"))
+    torn = b"".join(credentials(b"u %c%s%c" % (begin, b"x" * 252, end)) for begin, end in (b"12", b"21"))
     (tmp_path / "users").write_text("both:x\n")
     with Server(port=0, threads=2, auth_file=str(tmp_path / "users")) as server:
         engine = server._running()
