@@ -133,7 +133,11 @@ def write_port_file(path: str, addresses: Iterable[Address]) -> None:
 
 
 def _write_whole(path: str, temporary: str, text: str) -> None:
-    Path(temporary).write_bytes(text.encode())  # write_text may have to find a codec, after -u
+    """A link that somebody else put there is replaced, not followed; only the owner may write the file."""
+    Path(temporary).unlink(missing_ok=True)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    with os.fdopen(fd, "wb") as file:  # in text it may have to find a codec, after -u
+        file.write(text.encode())
     Path(temporary).rename(path)
 
 

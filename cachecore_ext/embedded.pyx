@@ -1,5 +1,6 @@
 """The cache inside this process: every operation on one key, and a walk over all of them."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.number cimport PyNumber_Index
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.math cimport ceil, isnan
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -200,6 +201,11 @@ cdef int64_t read_ttl(ttl) except -2:
     if seconds >= TTL_MAX:
         return NEVER
     return <int64_t>ceil(seconds) if seconds > 0 else 0
+
+
+cdef uint64_t read_number(number) except? 0:
+    """A whole number below 2 ** 64; nothing is cut off a float."""
+    return PyNumber_Index(number)
 
 
 cdef inline uint32_t tick_after(int64_t seconds, uint32_t now) noexcept:
@@ -408,15 +414,16 @@ cdef class Embedded:
     def replace(self, key, value, ttl=OMITTED):
         return self.put(PUT_REPLACE, key, value, ttl, NULL) == STORED
 
-    def cas(self, key, value, uint64_t cas, ttl=OMITTED):
-        cdef StoreStatus status = self.put(PUT_SET, key, value, ttl, &cas)
+    def cas(self, key, value, cas, ttl=OMITTED):
+        cdef uint64_t number = read_number(cas)
+        cdef StoreStatus status = self.put(PUT_SET, key, value, ttl, &number)
         return None if status == NOT_FOUND else status == STORED
 
-    def incr(self, key, uint64_t by=1, initial=None, ttl=OMITTED):
-        return self.delta(key, True, by, initial, ttl)
+    def incr(self, key, by=1, initial=None, ttl=OMITTED):
+        return self.delta(key, True, read_number(by), initial, ttl)
 
-    def decr(self, key, uint64_t by=1, initial=None, ttl=OMITTED):
-        return self.delta(key, False, by, initial, ttl)
+    def decr(self, key, by=1, initial=None, ttl=OMITTED):
+        return self.delta(key, False, read_number(by), initial, ttl)
 
     cdef object delta(self, key, bint increment, uint64_t by, initial, ttl):
         cdef uint64_t result = 0, begin = 0
@@ -425,7 +432,7 @@ cdef class Embedded:
         cdef Key read
         cdef bytes digits = None
         if initial is not None:
-            begin = initial
+            begin = read_number(initial)
             digits = b"%d" % begin
         read_key(key, &read)
         while True:

@@ -40,6 +40,7 @@ cdef enum:
     # The rest of a value that is longer than this is received straight into its item. A shorter one goes through the
     # buffer: the kernel's copy into memory that the processor has no copy of, and a call a value, cost more than ours.
     STRAIGHT_MIN = READ_SIZE
+    STRANGER_SIZE = 1024       # a receive of who has yet to say who it is: neither its input nor its replies pile up
     HEADER_SIZE = 2048         # a receive that expects little more than the line of such a value, which it would copy
     TURN_KEYS = 8192           # the budget of one turn: requests and keys, or a megabyte sent or copied
     DRAIN_MAX = 1024 * 1024    # bytes that are read and thrown away after the reason for closing was told
@@ -435,6 +436,7 @@ cdef bint authenticate(Connection *conn, Scratch *scratch, Input *input, Verdict
         conn.closing = True
         return False
     input.at += attempt.consumed
+    conn.swallow = attempt.swallow
     scratch.served += 1
     session.budget = 0 if heard == AUTH_FAILED else session.budget - 1
     if heard == AUTH_CLOSE:
@@ -451,7 +453,7 @@ cdef Verdict work_through(Connection *conn, Scratch *scratch, Input *input) noex
     cdef Parsed parsed = PARSED
     cdef uint32_t n
     while input.at < input.end or conn.upload != NULL or conn.dump != NULL:
-        if conn.stranger:
+        if conn.stranger and conn.swallow == 0:
             if not authenticate(conn, scratch, input, &verdict):
                 return verdict
             continue
@@ -495,7 +497,7 @@ cdef bint watch(Connection *conn, Scratch *scratch, uint32_t events) noexcept no
 cdef void note_activity(const Connection *conn, const Scratch *scratch) noexcept nogil:
     """It ran a command, or its value grew. Written only when it changes: a cache line has eight connections' words."""
     cdef Descriptor *entry = &scratch.shared.by_fd[conn.fd]
-    if scratch.served > 0 or conn.upload != NULL or conn.swallow > 0:
+    if scratch.served > 0 or conn.upload != NULL or (conn.swallow > 0 and not conn.stranger):
         if load_u32(&entry.active) != scratch.session.context.now:
             store_u32(&entry.active, scratch.session.context.now)
 
@@ -592,7 +594,7 @@ cdef ssize_t receive(Connection *conn, Scratch *scratch, Input *input, size_t *o
         return receive_stash(conn, scratch, input, offered)
     if conn.nstash > 0:
         memcpy(scratch.buffer, conn.stash, conn.nstash)
-    offered[0] = HEADER_SIZE if conn.uploads else READ_SIZE
+    offered[0] = STRANGER_SIZE if conn.stranger else HEADER_SIZE if conn.uploads else READ_SIZE
     n = receive_bytes(conn.fd, scratch.buffer + conn.nstash, offered[0])
     input.at = scratch.buffer
     input.end = scratch.buffer + conn.nstash + (n if n > 0 else 0)
@@ -612,9 +614,8 @@ cdef bint goes_on(const Connection *conn, const Scratch *scratch, Verdict verdic
     return (
         verdict == KEEP
         and scratch.session.budget > 0
-        and conn.pending == NULL
-        and conn.dump == NULL
-        and not conn.closing
+        and conn.pending == NULL and conn.dump == NULL
+        and not conn.closing and not conn.stranger
     )
 
 

@@ -4,9 +4,10 @@ memcached's handshake in the text protocol is a set command whose block is ``use
 mean nothing. Knows no socket and no storage.
 
 Credentials are compared in constant time: all entries, all bytes of each, whatever was shown and whatever is kept; a
-password's length is not told either. Nothing beyond the block's CREDENTIAL_MAX bytes is looked at twice.
+password's length is not told either. A block of more than CREDENTIAL_MAX bytes is nobody's: it is refused by its
+length, and skipped, so that a stranger costs little memory.
 """
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from cachecore_ext.base.counters cimport CounterSet
 from cachecore_ext.base.lock cimport Lock
@@ -15,7 +16,7 @@ cdef enum:
     USERS_MAX = 8
     CREDENTIAL_MAX = 256               # bytes of a user and a password with the blank between them
     CREDENTIAL_WORDS = CREDENTIAL_MAX / 8
-    TOKEN_MAX = 16 * 1024              # bytes of a block that is waited for
+    TOKEN_MAX = 16 * 1024              # bytes of a block after which it may try again
 
 cdef struct Credential:
     # ``user password``, padded with zeros; an unused entry is all zeros, which nobody can show.
@@ -39,6 +40,7 @@ cdef enum Heard:
 cdef struct Attempt:
     const char *reply                  # NUL-terminated, with its line end
     size_t consumed
+    uint32_t swallow                   # bytes behind those, to be skipped
     size_t scanned                     # with AUTH_INCOMPLETE: bytes that are known to hold no LF
 
 cdef void credential_set(Credential *credential, const char *user, size_t nuser, const char *password,

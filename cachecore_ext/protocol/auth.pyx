@@ -64,6 +64,18 @@ cdef bint block_length(const char *line, const char *end, uint32_t *length) noex
     return parse_u32(token, n, length)
 
 
+cdef Heard refuse_long(CounterSet *counters, uint32_t length, Attempt *attempt) noexcept nogil:
+    """A block that is nobody's name and password, whatever it says."""
+    if length > TOKEN_MAX:
+        attempt.reply = b"CLIENT_ERROR auth token too long\r\n"
+        return AUTH_CLOSE
+    count(counters, AUTH_CMDS)
+    count(counters, AUTH_ERRORS)
+    attempt.swallow = length + 2
+    attempt.reply = b"CLIENT_ERROR authentication failure\r\n"
+    return AUTH_FAILED
+
+
 cdef Heard take_block(Users *users, CounterSet *counters, const char *block, size_t n, Attempt *attempt) noexcept nogil:
     """A complete block of ``n`` bytes and a line end."""
     cdef const char *blank = <const char *>memchr(block, c' ', n)
@@ -93,6 +105,7 @@ cdef Heard auth_try(Users *users, CounterSet *counters, const char *data, size_t
     if scanned < within:
         end = <const char *>memchr(data + scanned, c'\n', within - scanned)
     attempt.scanned = n
+    attempt.swallow = 0
     if end == NULL:
         return AUTH_INCOMPLETE if n < LINE_MAX else AUTH_LINE_LONG
     if end - data < SHORTEST_LINE:
@@ -102,9 +115,8 @@ cdef Heard auth_try(Users *users, CounterSet *counters, const char *data, size_t
     if not block_length(data, end - ((end - 1)[0] == c'\r'), &length):
         attempt.reply = b"CLIENT_ERROR unauthenticated\r\n"
         return AUTH_REFUSED
-    if length > TOKEN_MAX:
-        attempt.reply = b"CLIENT_ERROR auth token too long\r\n"
-        return AUTH_CLOSE
+    if length > CREDENTIAL_MAX:
+        return refuse_long(counters, length, attempt)
     if n - attempt.consumed < <size_t>length + 2:
         return AUTH_INCOMPLETE
     attempt.consumed += <size_t>length + 2

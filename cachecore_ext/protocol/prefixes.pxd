@@ -1,8 +1,9 @@
 """The statistics per prefix of a key: how often it was got, hit, set and deleted.
 
 A key's prefix is what stands before the first delimiter; a key without one is not counted. There are PREFIXES_MAX
-prefixes at most, the first that came; the memory for them is reserved when they are first wanted, and taken as they
-come. The table of slots needs no clearing: a slot is good if the entry that it names names the slot.
+prefixes at most, the first that came, of PREFIXES_BYTES together: what there is to tell of all has to fit into the
+buffers of the connections. The memory for them is reserved when they are first wanted, and taken as they come. The
+table of slots needs no clearing: a slot is good if the entry that it names names the slot.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -12,6 +13,7 @@ from cachecore_ext.base.lock cimport Lock
 cdef enum:
     PREFIXES_MAX = 65536
     PREFIX_MAX = 250        # bytes of a prefix
+    PREFIXES_BYTES = 4 << 20
 
 cdef struct PrefixEntry:
     uint64_t gets
@@ -29,6 +31,7 @@ cdef struct Prefixes:
     PrefixEntry *entries    # PREFIXES_MAX of them; set before anything is counted
     uint32_t *slots         # numbers of entries, found by hash
     uint32_t count          # entries in use
+    uint32_t nbytes         # ... and the bytes of their prefixes
     uint32_t resets         # how often they were forgotten
 
 cdef int prefixes_open(Prefixes *prefixes) noexcept nogil

@@ -34,12 +34,14 @@ cdef void prefixes_free(Prefixes *prefixes) noexcept nogil:
     prefixes.slots = NULL
     prefixes.entries = NULL
     prefixes.count = 0
+    prefixes.nbytes = 0
 
 
 cdef void prefixes_reset(Prefixes *prefixes) noexcept nogil:
     """Forget every prefix."""
     lock_acquire(&prefixes.lock)
     prefixes.count = 0
+    prefixes.nbytes = 0
     prefixes.resets += 1
     lock_release(&prefixes.lock)
 
@@ -65,7 +67,7 @@ cdef uint32_t prefixes_copy(Prefixes *prefixes, uint32_t first, uint32_t most, u
 cdef PrefixEntry *add_locked(Prefixes *prefixes, uint32_t slot, const char *prefix, size_t length) noexcept nogil:
     """A new prefix; NULL when there are as many as there may be."""
     cdef PrefixEntry *entry = &prefixes.entries[prefixes.count]
-    if prefixes.count == PREFIXES_MAX:
+    if prefixes.count == PREFIXES_MAX or prefixes.nbytes + length > PREFIXES_BYTES:
         return NULL
     memset(entry, 0, sizeof(PrefixEntry))
     entry.slot = slot
@@ -73,6 +75,7 @@ cdef PrefixEntry *add_locked(Prefixes *prefixes, uint32_t slot, const char *pref
     memcpy(entry.prefix, prefix, length)
     prefixes.slots[slot] = prefixes.count
     prefixes.count += 1
+    prefixes.nbytes += length
     return entry
 
 

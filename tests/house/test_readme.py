@@ -15,7 +15,7 @@ from tests.house.sources import ROOT
 PROSE = [
     path
     for path in (
-        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
         *sorted((ROOT / "docs").rglob("*.md")),
         *(ROOT / name / "README.md" for name in ("contrib", "examples")),
     )

@@ -9,6 +9,9 @@ import socket
 import struct
 import termios
 import time
+from collections.abc import Callable
+
+from cachecore import Server
 
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG
 _BY_FAMILY = 20  # SOCK_DIAG_BY_FAMILY
@@ -30,6 +33,15 @@ def wait_until_read(sender: socket.socket, timeout: float) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"the server did not read within {timeout} s")
         os.sched_yield()
+
+
+def wait_until_stuck(server: Server, ping: Callable[[], object]) -> None:
+    """Return when ``server`` has sent its clients all that their sockets take. ``ping`` is answered by ``MN``."""
+    rounds, written = 20, -1
+    while server.stats()["bytes_written"] != written:
+        written = int(server.stats()["bytes_written"]) + rounds * len(b"MN\r\n")
+        for _ in range(rounds):
+            ping()
 
 
 def _unread_unix(sender: socket.socket) -> int:
