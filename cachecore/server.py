@@ -23,7 +23,7 @@ from .users import read_users
 from .version import MEMCACHED_VERSION, package_version
 
 if TYPE_CHECKING:
-    from cachecore_ext.engine import Engine, ItemInfo
+    from cachecore_ext.engine import AdminRequest, Engine, ItemInfo
 
     from .restart import MemoryFile
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Users = list[tuple[bytes, bytes]]
 
 _RENDERING_FAILED: Final = b"SERVER_ERROR internal error, see the server's log\r\n"
+_NO_MEMORY: Final = b"SERVER_ERROR out of memory\r\n"
 
 
 def engine_options(settings: Settings, users: Users | None = None) -> dict[str, Any]:
@@ -345,13 +346,33 @@ class Server:
 
 
 def _serve_admin(engine: Engine, admin: Admin) -> None:
-    """Answer the commands that the data plane leaves to Python, until the engine stops."""
-    while (request := engine.next_admin()) is not None:
-        try:
-            reply = admin.answer(request.line)
-        except Exception:
-            import logging  # preloaded
+    """Answer the commands that the data plane leaves to Python, until the engine stops.
 
-            logging.getLogger("cachecore").exception("rendering the answer to %r failed", request.line)
-            reply = _RENDERING_FAILED
-        engine.answer_admin(request.token, reply)
+    Any line here may find no memory: then who asked is disconnected, and the next one has better luck.
+    """
+    request: AdminRequest | None = None
+    lost = False
+    while True:
+        try:
+            if request is None:
+                lost = False
+                request = engine.next_admin()
+            if request is None:
+                return
+            engine.answer_admin(request.token, None if lost else _render(admin, request.line))
+            request = None
+        except MemoryError:
+            lost = True
+
+
+def _render(admin: Admin, line: bytes) -> bytes | None:
+    """The answer, or what is wrong."""
+    try:
+        return admin.answer(line)
+    except MemoryError:
+        return _NO_MEMORY  # a line in the log would need some, too
+    except Exception:
+        import logging  # preloaded
+
+        logging.getLogger("cachecore").exception("rendering the answer to %r failed", line)
+        return _RENDERING_FAILED

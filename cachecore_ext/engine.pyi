@@ -99,7 +99,10 @@ class Engine(Keeper):
     def run_worker(self, index: int) -> None: ...
     def run_logger(self) -> None: ...
     def next_admin(self) -> AdminRequest | None:
-        """Wait, without the GIL, for the next command for Python; None after ``stop``."""
+        """Wait, without the GIL, for the next command for Python; None after ``stop``.
+
+        With a MemoryError, who asked has been disconnected.
+        """
 
     def answer_admin(self, token: int, reply: bytes | None) -> None:
         """Send ``reply``, which may be empty, to the connection that asked, and let it go on; None closes it.

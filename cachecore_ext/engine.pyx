@@ -28,9 +28,7 @@ from cachecore_ext.network.connection cimport (
 )
 from cachecore_ext.network.watcher cimport LINE_ROOM, Logger, logger_drop, logger_free, logger_init, logger_run
 from cachecore_ext.network.worker cimport Worker, worker_free, worker_init, worker_run
-from cachecore_ext.protocol.auth cimport (
-    CREDENTIAL_MAX, USERS_MAX, Credential, Users, credential_set, users_replace,
-)
+from cachecore_ext.protocol.auth cimport CREDENTIAL_MAX, USERS_MAX, Credential, Users, credential_set, users_replace
 from cachecore_ext.protocol.prefixes cimport (
     PrefixEntry, Prefixes, prefixes_copy, prefixes_free, prefixes_open, prefixes_reset,
 )
@@ -377,9 +375,13 @@ cdef class Engine(Keeper):
         while load_u32(&self.stopping) == 0:
             ticket = tickets_take(&self.questions)
             if ticket != NULL:
-                token = <uint64_t>ticket
-                self.asked[token] = None
-                return AdminRequest(token, ticket.line[:ticket.nline])
+                try:
+                    request = AdminRequest(<uint64_t>ticket, ticket.line[:ticket.nline])
+                    self.asked[request.token] = None
+                    return request
+                except MemoryError:
+                    tickets_put(&self.workers[ticket.worker].inbox, ticket)  # without an answer
+                    raise
             with nogil:
                 tickets_await(&self.questions)
         return None

@@ -182,6 +182,48 @@ def test_a_failure_while_answering_is_answered_and_logged(engine, monkeypatch, c
     assert "stats reset" in caplog.text
 
 
+def no_memory(*_: object) -> None:
+    raise MemoryError
+
+
+def ask_engine(engine: FakeEngine, token: int) -> tuple[int, bytes | None]:
+    engine.requests.put(type("Request", (), {"token": token, "line": b"stats reset"})())
+    return engine.answers.get(timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "answer"),
+    [
+        (FakeEngine, "reset_counters", b"SERVER_ERROR out of memory\r\n"),
+        (Admin, "_run", b"SERVER_ERROR out of memory\r\n"),
+        (cachecore.server, "_render", None),
+    ],
+)
+def test_memory_that_lacks_for_an_answer_ends_no_thread(engine, monkeypatch, where, name, answer):
+    """The client is told or, where even that needs memory, disconnected; the next one is answered."""
+    with Server(port=0), monkeypatch.context() as patched:
+        patched.setattr(where, name, no_memory)
+        assert ask_engine(engine, 1) == (1, answer)
+        patched.undo()
+        assert ask_engine(engine, 2) == (2, b"RESET\r\n")
+
+
+def test_memory_that_lacks_for_a_question_ends_no_thread(engine, monkeypatch):
+    failing = [True]
+    next_admin = engine.next_admin
+    monkeypatch.setattr(engine, "next_admin", lambda: no_memory() if failing and failing.pop() else next_admin())
+    with Server(port=0):
+        assert ask_engine(engine, 1) == (1, b"RESET\r\n")
+
+
+def test_an_answer_that_cannot_be_given_closes_the_connection(engine, monkeypatch):
+    given = engine.answer_admin
+    refused = lambda token, reply: given(token, reply) if reply is None else no_memory()  # noqa: E731
+    monkeypatch.setattr(engine, "answer_admin", refused)
+    with Server(port=0):
+        assert ask_engine(engine, 1) == (1, None)
+
+
 def test_stats_from_python(engine):
     with Server(port=0, conn_limit=99) as server:
         found = server.stats()
