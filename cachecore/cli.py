@@ -97,6 +97,8 @@ def _serve(server: Server, inherited: list[socket.socket], tell_parent: Callable
     server.on_shutdown = process.end
     process.return_freed_memory()
     server.start(inherited)
+    if inherited and (unused := _unused_addresses(settings)):
+        say(f"the sockets of LISTEN_FDS are served instead of {unused}")
     received = signal.SIGTERM
     try:
         if server.restart_report:
@@ -118,22 +120,35 @@ def _serve(server: Server, inherited: list[socket.socket], tell_parent: Callable
                 _remove_pid_file(settings.pidfile)
 
 
+def _unused_addresses(settings: Settings) -> str:
+    """The options that say where to listen, where they are not the defaults."""
+    given = {"-p": settings.port != Settings().port, "-l": settings.listen, "-s": settings.unix_socket}
+    return ", ".join(flag for flag, value in given.items() if value)
+
+
 def _wait_for_end(server: Server) -> signal.Signals:
     """Wait for a signal that ends the daemon, and say so; at each SIGHUP, read its files again."""
     systemd.notify_ready()
     while (received := process.wait_for_signal()) == signal.SIGHUP:
-        systemd.notify_reloading()
         try:
-            server.reload()
-        except StartError as error:
-            say(str(error))
-        systemd.notify_ready()
+            _reload(server)
+        except MemoryError:
+            say("out of memory")
     systemd.notify_stopping()
     if received == signal.SIGUSR1:
         say("Gracefully stopping")
     elif server.settings.verbose:
         say("Exiting normally")
     return received
+
+
+def _reload(server: Server) -> None:
+    systemd.notify_reloading()
+    try:
+        server.reload()
+    except StartError as error:
+        say(str(error))
+    systemd.notify_ready()
 
 
 def _lock_memory() -> None:

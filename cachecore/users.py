@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import errno
+import os
+import select
+import stat
+import time
 from typing import Final
 
 from .errors import EXIT_FAILURE, StartError
@@ -11,6 +15,10 @@ from .errors import EXIT_FAILURE, StartError
 USERS_MAX: Final = 8
 
 _LINE_MAX: Final = 256
+_TEXT_MAX: Final = USERS_MAX * (_LINE_MAX + len(b"\r\n"))
+
+#: Seconds that a pipe has to come to its end.
+_PATIENCE = 5.0
 
 
 def read_users(path: str) -> list[tuple[bytes, bytes]]:
@@ -20,14 +28,38 @@ def read_users(path: str) -> list[tuple[bytes, bytes]]:
         StartError: the file cannot be read, or a line has no colon or more than 256 bytes (exit status 1).
     """
     try:
-        with Path(path).open("rb") as file:
-            text = file.read(USERS_MAX * (_LINE_MAX + len(b"\r\n")))  # of a file without an end, too
+        text = _read_beginning(path)
     except OSError as error:
         raise StartError(
             f"Could not open authfile [{path}] for reading, error {error.strerror}", EXIT_FAILURE
         ) from error
     lines = text.removesuffix(b"\n").split(b"\n") if text else []
     return [_read_line(path, line.removesuffix(b"\r")) for line in lines[:USERS_MAX]]
+
+
+def _read_beginning(path: str) -> bytes:
+    """As much as users can take up. A pipe, which the shell makes of ``<(...)``, is not waited for for ever.
+
+    Raises OSError, also for a pipe without data: one that was read before is no file without users.
+    """
+    text = b""
+    until = time.monotonic() + _PATIENCE
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        readable = select.poll()
+        readable.register(fd, select.POLLIN)
+        while len(text) < _TEXT_MAX:
+            if not readable.poll(max(0, until - time.monotonic()) * 1000):
+                raise OSError(errno.ETIMEDOUT, f"no end within {_PATIENCE} seconds")
+            part = os.read(fd, _TEXT_MAX - len(text))
+            if not part:
+                break
+            text += part
+        if not text and stat.S_ISFIFO(os.fstat(fd).st_mode):
+            raise OSError(errno.ENODATA, "a pipe without data")
+    finally:
+        os.close(fd)
+    return text
 
 
 def _read_line(path: str, line: bytes) -> tuple[bytes, bytes]:

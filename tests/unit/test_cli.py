@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from cachecore import Settings, StartError
-from cachecore.cli import main, say
+from cachecore.cli import _unused_addresses, main, say
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -158,6 +158,14 @@ def test_no_tcp_and_no_unix_socket():
         assert running.end(signal.SIGTERM) == (0, [])
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [({}, ""), ({"port": 1, "listen": "127.0.0.1"}, "-p, -l"), ({"unix_socket": "/tmp/s", "port": 0}, "-p, -s")],
+)
+def test_options_that_sockets_of_somebody_else_s_make_idle(options, named):
+    assert _unused_addresses(Settings(**options)) == named
+
+
 def test_words_of_no_option_are_named():
     with daemon("-p", "-1", "11211") as running:
         assert running.said[0] == 'ignored "11211", which belongs to no option'
@@ -245,9 +253,10 @@ def test_signals_are_as_before_when_a_start_fails():
 class Ending:
     """A server for ``cli``: while it starts a client asks for its end; how it was stopped is written down."""
 
-    def __init__(self, settings: Settings, graceful: bool) -> None:
+    def __init__(self, settings: Settings, graceful: bool, failure: Exception) -> None:
         self.settings = settings
         self.graceful = graceful
+        self.failure = failure
         self.calls: list[tuple[str, object]] = []
         self.on_shutdown: Callable[[bool], None] | None = None
         self.listeners, self.addresses, self.restart_report = (), [], ""
@@ -260,18 +269,21 @@ class Ending:
         self.calls.append(("reload", None))
         assert self.on_shutdown is not None
         self.on_shutdown(self.graceful)
-        raise StartError("the file is lost")
+        raise self.failure
 
     def stop(self, *, save: bool) -> None:
         self.calls.append(("stop", save))
 
 
+@pytest.mark.parametrize(
+    ("failure", "said"), [(StartError("the file is lost"), "the file is lost"), (MemoryError(), "out of memory")]
+)
 @pytest.mark.parametrize(("graceful", "farewell"), [(True, "Gracefully stopping"), (False, "Exiting normally")])
-def test_it_reloads_and_a_client_ends_it(monkeypatch, capsys, graceful, farewell):
+def test_it_reloads_and_a_client_ends_it(monkeypatch, capsys, graceful, farewell, failure, said):
     ending: list[Ending] = []
 
     def make(settings: Settings) -> Ending:
-        ending.append(Ending(settings, graceful))
+        ending.append(Ending(settings, graceful, failure))
         return ending[0]
 
     monkeypatch.setattr("cachecore.cli.Server", make)
@@ -281,7 +293,7 @@ def test_it_reloads_and_a_client_ends_it(monkeypatch, capsys, graceful, farewell
     finally:
         signal.signal(signal.SIGPIPE, handler)
     assert ending[0].calls == [("reload", None), ("stop", graceful)]
-    assert capsys.readouterr().err.splitlines()[-2:] == ["the file is lost", farewell]
+    assert capsys.readouterr().err.splitlines()[-2:] == [said, farewell]
 
 
 # What the system refuses

@@ -236,7 +236,9 @@ def test_sockets_of_the_manager_are_served(notices, tmp_path):
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=TIMEOUT) == 0
             assert process.stderr is not None
-            assert f"cachecore is listening on 127.0.0.1:{place[1]} and {path}\n" in process.stderr.read()
+            said = process.stderr.read()
+    assert f"cachecore is listening on 127.0.0.1:{place[1]} and {path}\n" in said
+    assert "the sockets of LISTEN_FDS are served instead of -p\n" in said
     assert path.exists()
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from pathlib import Path
+
 import pytest
 
 from cachecore import StartError
@@ -52,3 +56,38 @@ def test_no_more_is_read_than_there_may_be(tmp_path):
         users.truncate(1 << 40)
     with pytest.raises(StartError):
         read_users(str(file))
+
+
+@pytest.fixture
+def pipe(tmp_path, monkeypatch):
+    monkeypatch.setattr("cachecore.users._PATIENCE", 0.1)
+    os.mkfifo(tmp_path / "pipe")
+    return str(tmp_path / "pipe")
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(pipe):
+    with pytest.raises(StartError, match="error no end within"):
+        read_users(pipe)
+
+
+def test_a_pipe_that_is_never_at_its_end_is_not_waited_for(pipe):
+    with Path(pipe).open("r+b", buffering=0) as writer:
+        writer.write(b"a:b\n")
+        with pytest.raises(StartError, match="error no end within"):
+            read_users(pipe)
+
+
+def test_a_pipe_is_read_to_its_end(monkeypatch):
+    """As the shell makes one of ``-Y <(echo user:password)``. Read again it has nothing, which is not: no users."""
+    monkeypatch.setattr("cachecore.users._PATIENCE", 10)
+    reader, writer = os.pipe()
+    os.write(writer, b"a:b\n")
+    later = threading.Timer(0, lambda: (os.write(writer, b"c:d\n"), os.close(writer)))
+    later.start()
+    try:
+        assert read_users(f"/dev/fd/{reader}") == [(b"a", b"b"), (b"c", b"d")]
+        with pytest.raises(StartError, match="error a pipe without data"):
+            read_users(f"/dev/fd/{reader}")
+    finally:
+        later.join()
+        os.close(reader)
