@@ -6,10 +6,7 @@ import contextlib
 import itertools
 import os
 import random
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +16,7 @@ from bench import memory
 from cachecore import Server
 from cachecore.admin import Admin
 from cachecore_ext.probe import Store
+from tests.support.processes import daemon, resident
 
 MB = 1 << 20
 #: Stashes, pendings and uploads of all connections together (cachecore_ext/engine.pyx).
@@ -96,30 +94,6 @@ def test_an_item_costs_40_bytes_beyond_key_and_value_at_most(size: int) -> None:
     used = store.memory()
     assert store.repeat_get(100_000_000, number, 1) == number
     assert (used["pages"] + used["table"]) / number - content <= 40
-
-
-@contextlib.contextmanager
-def daemon(*options: str) -> Iterator[tuple[subprocess.Popen[bytes], tuple[str, int]]]:
-    """A daemon process of its own, and its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "cachecore", "-l", "127.0.0.1", "-p", str(port), *options]
-    root = Path(__file__).resolve().parents[2]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=root)
-    try:
-        assert process.stderr is not None
-        while b"listening on" not in (line := process.stderr.readline()):
-            assert line, "it ended before it listened"
-        yield process, ("127.0.0.1", port)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
-        process.stderr.close()
-
-
-def resident(pid: int) -> int:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_resident_memory() -> None:
