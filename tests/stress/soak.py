@@ -217,9 +217,8 @@ def soak(seconds: float, say: Callable[[str], None]) -> list[str]:
     words = ("-m", str(MEGABYTES), "-t", "4", "-o", "track_sizes,idle_timeout=0")
     samples: list[Sample] = []
     with daemon(*words) as (process, address):
+        before = descriptors(process.pid)  # nobody has come yet
         load = Soak(address)
-        load.await_quiet()
-        before = descriptors(process.pid)
         for sample in load.run(seconds, process.pid, before):
             samples.append(sample)
             say(

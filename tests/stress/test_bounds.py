@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import random
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from bench import memory
 from cachecore import Server
 from cachecore.admin import Admin
 from cachecore_ext.probe import Store
-from tests.support.processes import daemon, resident
+from tests.support.processes import daemon, descriptors, resident
 
 MB = 1 << 20
 #: Stashes, pendings and uploads of all connections together (cachecore_ext/engine.pyx).
@@ -110,9 +111,17 @@ def test_mixed_sizes_take_85_hundredths_of_memcached_s_memory_at_most() -> None:
     assert ratio is not None and ratio <= 0.85
 
 
-def test_a_connection_costs_160_bytes_at_most() -> None:
+def allow_descriptors(number: int) -> None:
+    """Let this process, and those that it starts, have so many files open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < number:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, max(hard, number)))
+
+
+def test_ten_thousand_connections_at_once_cost_160_bytes_each_at_most() -> None:
     """Whether it was ever used or not, and all at once; the kernel's part is the kernel's."""
-    number, value = 6000, b"v" * 500
+    number, value = 10_000, b"v" * 500
+    allow_descriptors(number + 500)
     line = b"set k 0 0 1000\r\n"
     with daemon("-c", str(number + 100), "-t", "4") as (process, address), contextlib.ExitStack() as stack:
 
@@ -227,11 +236,12 @@ def test_unfinished_uploads_are_seen_by_nobody() -> None:
 
 
 def test_connections_come_and_go() -> None:
-    """Two thousand clients, half of which reset the connection in the middle of something."""
+    """Three thousand clients, half of which reset the connection in the middle of something."""
     reset = b"\1\0\0\0\0\0\0\0"  # struct linger: on, no time
     parts = [b"", b"get a\r\n", b"set a 0 0 100\r\nabc", b"set a 0 0 500000\r\nabc", b"get " + b"a " * 4000]
     with Server(port=0, threads=2) as server:
-        for number in range(2000):
+        before = descriptors(os.getpid())
+        for number in range(3000):
             with connect(server.address) as client:
                 if number % 2:
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
@@ -240,7 +250,9 @@ def test_connections_come_and_go() -> None:
             ask(last, b"")  # all before it have been accepted, too
             while stat(server, "curr_connections") > 1:
                 ask(last, b"")
-        assert stat(server, "total_connections") == 2001
+            while descriptors(os.getpid()) != before + 2:  # both ends of the last
+                ask(last, b"")
+        assert stat(server, "total_connections") == 3001
 
 
 def server_side(client: socket.socket) -> int:
