@@ -5,6 +5,10 @@ from libc.stdlib cimport free, malloc
 from cachecore_ext.base.atomics cimport load_acquire_u16, load_u8, load_u32, load_u64
 from cachecore_ext.base.clock cimport clock_now
 from cachecore_ext.base.counters cimport CLASS_COUNTERS, CLASSES, COUNTERS, CounterSet
+from cachecore_ext.base.linux cimport (
+    AF_INET, AF_INET6, INET6_ADDRSTRLEN, error_number, getpeername, getsockname, inet_ntop, ntohs, sockaddr_in,
+    sockaddr_in6, sockaddr_storage,
+)
 from cachecore_ext.network.acceptor cimport Acceptor
 from cachecore_ext.network.connection cimport Descriptor, Shared
 from cachecore_ext.storage.lru cimport LruClass, Segment, lru_age, lru_look
@@ -13,7 +17,6 @@ from cachecore_ext.storage.slabs cimport SlabClass, slab_look
 from cachecore_ext.storage.store cimport Context, Store, StoreCursor
 from cachecore_ext.storage.survey cimport Note, Notes, survey
 
-import socket
 from typing import NamedTuple
 
 from cachecore_ext.base.counters import ClassCounter, Counter
@@ -155,35 +158,47 @@ class ItemInfo(NamedTuple):
     fetched: bool
 
 
-def _shown(address, path):
+cdef str _shown(const sockaddr_storage *address, uint32_t length, bytes path):
     """A socket's address in memcached's notation; ``path`` stands for that of a UNIX socket without a name."""
-    if isinstance(address, tuple):
-        host, port, *rest = address
-        return f"tcp6:[{host}]:{port}" if rest else f"tcp:{host}:{port}"
-    if isinstance(address, bytes):  # of the abstract namespace
-        address = "@" + address[1:].decode("utf-8", "surrogateescape")
-    return f"unix:{address or path}"
+    cdef const sockaddr_in *v4 = <const sockaddr_in *>address
+    cdef const sockaddr_in6 *v6 = <const sockaddr_in6 *>address
+    cdef char text[INET6_ADDRSTRLEN]
+    cdef bytes own
+    if address.ss_family == AF_INET:
+        inet_ntop(AF_INET, &v4.sin_addr, text, sizeof(text))
+        return f"tcp:{text.decode('ascii')}:{ntohs(v4.sin_port)}"
+    if address.ss_family == AF_INET6:
+        inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof(text))
+        return f"tcp6:[{text.decode('ascii')}]:{ntohs(v6.sin6_port)}"
+    own = (<const char *>address)[sizeof(address.ss_family):max(length, <uint32_t>sizeof(address.ss_family))]
+    own = b"@" + own[1:] if own.startswith(b"\0") else own.rstrip(b"\0")  # the first: of the abstract namespace
+    return "unix:" + (own or path).decode("utf-8", "surrogateescape")
 
 
-def _addresses(fd):
+# The kernel is asked here and not by way of Python's socket objects: one that is left, for lack of memory, before its
+# descriptor was taken from it again closes that, which is not its own.
+
+cdef tuple _addresses(int fd):
     """Whom a connection is with, and the listening address it came to. OSError: it is gone."""
-    sock = socket.socket(fileno=fd)
-    try:
-        own = sock.getsockname()
-        return _shown(sock.getpeername(), own), _shown(own, "")
-    finally:
-        sock.detach()
+    cdef sockaddr_storage own, peer
+    cdef unsigned int nown = sizeof(own), npeer = sizeof(peer)
+    if getsockname(fd, <void *>&own, &nown) != 0 or getpeername(fd, <void *>&peer, &npeer) != 0:
+        raise OSError(error_number(), f"descriptor {fd} has no address")
+    listening = _shown(&own, nown, b"")
+    return _shown(&peer, npeer, listening.encode("utf-8", "surrogateescape")[len("unix:"):]), listening
 
 
 cdef list listening_sockets(const Acceptor *acceptor, uint32_t age):
     """The listening sockets, which have been idle for ``age`` seconds."""
     cdef uint32_t i
+    cdef sockaddr_storage own
+    cdef unsigned int length
     found = []
     for i in range(acceptor.nlisteners):
-        listening = socket.socket(fileno=acceptor.listeners[i].fd)
-        address = _shown(listening.getsockname(), "")
-        listening.detach()
-        found.append(ConnectionInfo(acceptor.listeners[i].fd, address, None, "conn_listening", age))
+        length = sizeof(own)
+        if getsockname(acceptor.listeners[i].fd, <void *>&own, &length) == 0:
+            shown = _shown(&own, length, b"")
+            found.append(ConnectionInfo(acceptor.listeners[i].fd, shown, None, "conn_listening", age))
     return found
 
 

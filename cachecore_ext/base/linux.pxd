@@ -122,6 +122,8 @@ cdef extern from *:
     struct sockaddr_storage:
         uint16_t ss_family
     uint16_t ntohs(uint16_t number) noexcept nogil
+    int getsockname(int fd, void *address, unsigned int *length) noexcept nogil
+    int getpeername(int fd, void *address, unsigned int *length) noexcept nogil
     const char *inet_ntop(int family, const void *ip, char *text, unsigned int size) noexcept nogil
 
     enum: PROT_NONE, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_SHARED, MAP_FIXED, MAP_ANONYMOUS, MAP_NORESERVE

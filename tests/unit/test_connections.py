@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -398,3 +399,16 @@ def test_many_come_and_go_at_the_limit():
             thread.join()
         awaited(lambda: server.stats()["curr_connections"] == 0, "the last to be gone")
         assert server.stats()["total_connections"] == 1200
+
+
+@pytest.mark.parametrize("name", ["\0cachecore-conns-%d", "/a/path"])
+def test_listeners_of_every_family_are_named(name, tmp_path):
+    name = name % os.getpid() if "%" in name else str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(name)
+        unix.listen()
+        with Server(port=0, threads=1) as server:
+            server._running().add_listener(unix.fileno())
+            shown = {row.addr for row in server._running().connections()}
+    assert f"unix:{name.replace(chr(0), '@')}" in shown
+    assert any(address.startswith("tcp:127.0.0.1:") for address in shown)
