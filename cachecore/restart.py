@@ -58,10 +58,7 @@ class MemoryFile:
         from cachecore_ext.restart import StateError
 
         try:
-            ended, state = _read_meta(self._take_meta())
-            engine = create(
-                memory_fd=self._fd, memory_state=state, memory_downtime=max(0, int(time.time()) - ended)
-            )
+            engine = self._go_on(create, self._take_meta())
         except FileNotFoundError:
             self.report = _NOTHING_SAVED
         except _UnusableError as error:
@@ -73,14 +70,27 @@ class MemoryFile:
             return engine
         return create(memory_fd=self._fd)
 
+    def _go_on(self, create: Callable[..., Engine], content: bytes) -> Engine:
+        """An engine with the items that the meta file tells of; see start_engine for what it raises."""
+        ended, state = _read_meta(content)
+        try:
+            return create(memory_fd=self._fd, memory_state=state, memory_downtime=max(0, int(time.time()) - ended))
+        except (MemoryError, OSError):
+            self._write_meta(content)  # the items are as they were: taking them up is an engine's last step
+            raise
+
     def save(self, engine: Engine) -> None:
         """Close ``engine``, whose threads have ended, so that the next one can go on. Raises OSError."""
         content = _MAGIC + int(time.time()).to_bytes(_TIME_SIZE, "little") + engine.save()
+        self._write_meta(content + _digest(content))
+
+    def _write_meta(self, content: bytes) -> None:
+        """Put it on the disk, at once or not at all. Raises OSError."""
         temporary = Path(f"{self._meta}.tmp")
         temporary.unlink(missing_ok=True)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
-            file.write(content + _digest(content))
+            file.write(content)
             file.flush()
             os.fsync(fd)
         temporary.rename(self._meta)

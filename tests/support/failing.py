@@ -280,9 +280,11 @@ def running_failing(points: Failpoints, *words: str, **environment: str) -> Iter
     try:
         ended = daemon.await_start()
         assert ended is None, ended
-        yield daemon
-        points.disarm()
-        ended = daemon.stop()
-        assert ended.status == 0, ended
+        try:
+            yield daemon
+        finally:
+            points.disarm()
+            ended = daemon.stop()  # if it has ended before, that is of more interest than what followed
+            assert ended.status == 0, ended
     finally:
         daemon.kill()
