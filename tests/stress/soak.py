@@ -33,7 +33,7 @@ from tests.stress import serving
 from tests.support.processes import daemon, descriptors, resident
 
 #: Bytes of resident memory that may be added between the first rounds behind the warm-up and the last.
-BOUND: Final = 2 << 20
+BOUND: Final = 3 << 19
 #: Rounds on either side whose median is taken.
 ROUNDS: Final = 5
 #: What of the time is warm-up, and seconds of it at most: until then every page and bucket was in use.
