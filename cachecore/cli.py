@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import process, systemd
-from .errors import EXIT_FAILURE, SettingsError, StartError
+from .errors import EXIT_FAILURE, NO_MEMORY, SettingsError, StartError
 from .listeners import show_address
 from .server import Server, preload
 from .settings import Settings
@@ -132,8 +132,8 @@ def _wait_for_end(server: Server) -> signal.Signals:
     while (received := process.wait_for_signal()) == signal.SIGHUP:
         try:
             _reload(server)
-        except MemoryError:
-            say("out of memory")
+        except NO_MEMORY:
+            continue  # a line that says so needs some, too
     systemd.notify_stopping()
     if received == signal.SIGUSR1:
         say("Gracefully stopping")
@@ -148,6 +148,8 @@ def _reload(server: Server) -> None:
         server.reload()
     except StartError as error:
         say(str(error))
+    except NO_MEMORY:
+        say("out of memory")
     systemd.notify_ready()
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong before a server serves, with the exit status that memcached ends with in that case."""
+"""What goes wrong before a server serves, with the exit status that memcached ends with in that case; no memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = os.EX_USAGE  # 64
 EXIT_NO_USER: Final = os.EX_NOUSER  # 67
 EXIT_OS_ERROR: Final = os.EX_OSERR  # 71
+
+#: How it shows that Python has no memory left. It says SystemError where it forgets to say why it failed.
+NO_MEMORY: Final = (MemoryError, SystemError)
 
 
 class SettingsError(ValueError):

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from .errors import EXIT_FAILURE, EXIT_NO_USER, StartError
+from .errors import EXIT_FAILURE, EXIT_NO_USER, NO_MEMORY, StartError
 from .listeners import Address
 from .settings import Settings
 
@@ -22,6 +22,8 @@ ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGUSR1})
 
 #: All that the daemon waits for; the other one has it read its files again.
 AWAITED: Final = ENDING | {signal.SIGHUP}
+
+_BY_NUMBER: Final = {int(number): number for number in AWAITED}
 
 # Of Linux: every page is locked when it is used, those of now and those to come.
 _MCL_CURRENT: Final = 1
@@ -206,8 +208,12 @@ def awaited_signals() -> Iterator[None]:
 
 
 def wait_for_signal() -> signal.Signals:
-    """Wait for one of the ``AWAITED`` signals."""
-    return signal.Signals(signal.sigwait(AWAITED))
+    """Wait for one of the ``AWAITED`` signals. Without the memory to say which it was, it has not come."""
+    while True:
+        try:
+            return _BY_NUMBER[signal.sigwaitinfo(AWAITED).si_signo]
+        except NO_MEMORY:
+            continue
 
 
 def end(graceful: bool) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from . import stats
 from .admin import Admin
-from .errors import EXIT_FAILURE, StartError
+from .errors import EXIT_FAILURE, NO_MEMORY, StartError
 from .listeners import Address, Listener, adopt_listeners, close_listeners, open_listeners
 from .options import KIBIBYTE, MEBIBYTE
 from .settings import Settings
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Users = list[tuple[bytes, bytes]]
 
 _RENDERING_FAILED: Final = b"SERVER_ERROR internal error, see the server's log\r\n"
-_NO_MEMORY: Final = b"SERVER_ERROR out of memory\r\n"
+_OUT_OF_MEMORY: Final = b"SERVER_ERROR out of memory\r\n"
 
 
 def engine_options(settings: Settings, users: Users | None = None) -> dict[str, Any]:
@@ -361,7 +361,7 @@ def _serve_admin(engine: Engine, admin: Admin) -> None:
                 return
             engine.answer_admin(request.token, None if lost else _render(admin, request.line))
             request = None
-        except MemoryError:
+        except NO_MEMORY:
             lost = True
 
 
@@ -369,8 +369,8 @@ def _render(admin: Admin, line: bytes) -> bytes | None:
     """The answer, or what is wrong."""
     try:
         return admin.answer(line)
-    except MemoryError:
-        return _NO_MEMORY  # a line in the log would need some, too
+    except NO_MEMORY:
+        return _OUT_OF_MEMORY  # a line in the log would need some, too
     except Exception:
         import logging  # preloaded
 

@@ -460,6 +460,44 @@ def answering(points: Failpoints, line: bytes, step: int = 1) -> Iterator[bool]:
             yield told
 
 
+def _admits(daemon: FailingDaemon, password: int) -> bool:
+    """Whether this is the password."""
+    shown = b"u %d" % password
+    with Client(daemon.address) as client:
+        client.send(b"set - 0 0 %d\r\n%s\r\n" % (len(shown), shown))
+        return client.read(b"\r\n") == b"STORED\r\n"
+
+
+def _await(condition: Callable[[], bool], what: str) -> None:
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > until:
+            raise FaultError(what)
+
+
+def reloading(points: Failpoints, folder: Path, step: int = 1) -> Iterator[int]:
+    """Let every ``step``-th allocation of Python's fail while the users are read again; yield its number.
+
+    Whatever fails, the users are the old ones or the new ones, and the next SIGHUP is heard. Raises FaultError.
+    """
+    users = folder / "users"
+    users.write_text("u:0\n")
+    with running_failing(points, *WORDS, "-Y", str(users), PYTHONMALLOC="malloc") as daemon:
+        daemon.await_rest()
+        for number in itertools.count(1, step):
+            users.write_text(f"u:{number}\n")
+            points.arm(number, whose=Failpoints.PYTHON)
+            daemon.send_signal(signal.SIGHUP)
+            _await(lambda n=number: points.failed > 0 or _admits(daemon, n), "a SIGHUP was not heard")  # type: ignore[misc]
+            failed = points.disarm()
+            daemon.send_signal(signal.SIGHUP)
+            _await(lambda n=number: _admits(daemon, n), f"allocation {number}: the next SIGHUP")  # type: ignore[misc]
+            daemon.await_rest()
+            if not failed:
+                return
+            yield number
+
+
 def main() -> int:
     """All of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -475,6 +513,7 @@ def main() -> int:
             for line in LISTS:
                 told = list(answering(points, line, step))
                 print(f"{line.decode()}: {len(told)} allocations, {told.count(False)} disconnected", flush=True)
+            print(f"SIGHUP: {len(list(reloading(points, Path(folder), step)))} allocations", flush=True)
     except FaultError as fault:
         print(f"FAULT: {fault}")
         return 1

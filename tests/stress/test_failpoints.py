@@ -41,6 +41,10 @@ def test_python_answers_the_next_one(points, line):
     assert any(driver.answering(points, line, step=3 if few else 151))
 
 
+def test_users_are_read_again(points, tmp_path):
+    assert len(list(driver.reloading(points, tmp_path, step=3))) >= 10
+
+
 def test_a_block_too_many_is_found(points, monkeypatch):
     monkeypatch.setattr(driver, "PATIENCE", 0.3)
     with running_failing(points, *driver.WORDS) as daemon, driver.Checker(daemon) as checker:

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,22 @@ def test_a_pid_file_that_is_gone_already(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"Could not remove the pid file {path}: No such file or directory"
     )
+
+
+# Signals
+
+
+def test_a_signal_without_memory_to_tell_of_it_is_not_the_end(monkeypatch):
+    real, lacking = signal.sigwaitinfo, [True]
+
+    def wait(awaited: frozenset[signal.Signals]) -> signal.struct_siginfo:
+        if lacking:
+            lacking.pop()
+            raise MemoryError
+        return real(awaited)
+
+    monkeypatch.setattr(signal, "sigwaitinfo", wait)
+    with process.awaited_signals():
+        signal.pthread_kill(threading.get_ident(), signal.SIGHUP)
+        assert process.wait_for_signal() is signal.SIGHUP
+    assert not lacking
