@@ -16,7 +16,7 @@ FILES = ("setup.py", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE")
 GENERATED = {".c", ".so", ".pyc", ".o"}
 
 #: Nothing of these hides a report. ASan's leak check is off, as CPython keeps what it has until its end; see
-#: docs/reliability.md. Memory that a test asks for and cannot have is a test of ours, not an error.
+#: tests/README.md. Memory that a test asks for and cannot have is a test of ours, not an error.
 OPTIONS = {
     "address": {
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=66:allocator_may_return_null=1",
