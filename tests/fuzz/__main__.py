@@ -19,11 +19,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--corpus", type=Path, help="inputs to begin with; the parser's fuzzer adds what it finds new")
     parser.add_argument("--seed", type=int, help="the engine's first seed; without it a new one every time")
+    parser.add_argument(
+        "--planted", action="store_true", help="put a bug into the parser; the status is 0 if it is found"
+    )
     options = parser.parse_args()
     if options.target == "parser":
         from tests.fuzz import parser as chosen
 
-        return chosen.run(options.seconds, options.corpus)
+        found = chosen.run(options.seconds, options.corpus, options.planted)
+        return int(not found) if options.planted else found
     from tests.fuzz import engine
 
     return engine.run(options.seconds, options.corpus, options.seed)

@@ -24,18 +24,27 @@ MODULES = (
 TARGET = "tests/fuzz/target"
 CASES = Path(__file__).parent / "cases" / "parser"
 
+#: A bug that ``--planted`` puts into the copy: the search for a line's end looks at one byte too many.
+SOUND, BROKEN = "within - scanned)", "within - scanned + 1)"
+
 COMMON = ["-g", "-O1", "-fno-omit-frame-pointer", "-fno-strict-aliasing", "-w", "-fno-sanitize-recover=undefined"]
 GUIDED = "-fsanitize=fuzzer-no-link,address,undefined"
 CHECKED = "-fsanitize=address,undefined"
 LONGEST = 2600  # bytes of an input: a line that is too long is 2049
 
 
-def build() -> Path:
-    """The fuzzer's program, in a folder with the modules that it loads."""
+def build(planted: bool = False) -> Path:
+    """The fuzzer's program, in a folder with the modules that it loads; ``planted``: with a bug."""
     if shutil.which("clang") is None:
         raise SystemExit("the parser's fuzzer is libFuzzer: apt-get install clang libclang-rt-14-dev")
     shutil.rmtree(FOLDER, ignore_errors=True)
     copy_sources(FOLDER)
+    if planted:
+        source = FOLDER / "cachecore_ext/protocol/request.pyx"
+        text = source.read_text()
+        if text.count(SOUND) != 1:
+            raise SystemExit(f"there is no place for the bug in {source}")
+        source.write_text(text.replace(SOUND, BROKEN))
     (FOLDER / "tests" / "fuzz").mkdir(parents=True)
     for name in ("tests/__init__.py", "tests/fuzz/__init__.py", TARGET + ".pyx"):
         shutil.copy(ROOT / name, FOLDER / name)
@@ -67,9 +76,9 @@ def dictionary() -> Iterator[str]:
         yield '"' + "".join(chr(c) if 32 < c < 127 and c not in b'"\\' else f"\\x{c:02x}" for c in word) + '"'
 
 
-def run(seconds: int, corpus: Path | None) -> int:
+def run(seconds: int, corpus: Path | None, planted: bool = False) -> int:
     """Fuzz for so long; 0 if nothing was found. Findings lie in build/, as does the corpus unless one is given."""
-    program = build()
+    program = build(planted)
     grown = corpus or ROOT / "build" / "fuzz-corpus-parser"
     findings = ROOT / "build" / "fuzz-findings"
     sown = FOLDER / "seeds"
