@@ -96,8 +96,10 @@ class Churn:
         assert self.store.set_limit(limit)
         for _ in range(200):
             self.store.maintain(BATCH)
-            if not self.store.mover()["moving"] and self.store.memory()["charged"] <= limit:
-                break
+            if self.store.memory()["charged"] <= limit:
+                self.store.automove(0)  # without its rests it may go on for ever
+                if not self.store.mover()["moving"]:
+                    break
         return self.store.check()
 
 

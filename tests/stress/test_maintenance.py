@@ -56,7 +56,6 @@ def test_numbers_that_move_are_added_to_all_the_same():
 def test_clients_notice_nothing():
     clients, counters = serving.serve(SECONDS, 4)
     assert [client.wrong for client in clients] == [[], [], [], []]
-    assert all(client.hits > 0 for client in clients)
     assert counters["slabs_moved"] > 0
     assert counters["lru_crawler_starts"] > 0
 
