@@ -23,12 +23,13 @@ MEASURED = (
     "who_does_not_read_delays_nobody",
     "test_slabs",  # to the byte: under AddressSanitizer a chunk holds eight bytes less
 )
-SHORT = [
-    "tests/protocol",
-    *("tests/stress/test_maintenance.py", "tests/stress/test_threads.py", "tests/stress/test_growth.py"),
-    *("tests/stress/test_dumps.py", "tests/stress/test_watchers.py"),
+THREADS = [
+    *("tests/unit/test_lock.py", "tests/embedded"),
+    *(f"tests/stress/test_{name}.py" for name in ("maintenance", "threads", "growth", "dumps", "watchers")),
 ]
-FULL = [*SHORT, "tests/unit"]
+#: A minute or two of each, for CI: memory goes wrong with what a client sends, races need threads.
+SHORT = {"address": ["tests/protocol", *THREADS], "thread": THREADS}
+FULL = [f"tests/{name}" for name in ("protocol", "embedded", "stress", "unit", "plugin", "clients", "fuzz")]
 STRESS = 300  # seconds of each, with --full
 
 
@@ -61,7 +62,7 @@ def main() -> int:
     began = time.monotonic()
     folder = copies.build(options.kind)
     print(f"built in {time.monotonic() - began:.0f} s: {folder}", flush=True)
-    tests = options.only or (FULL if options.full else SHORT)
+    tests = options.only or (FULL if options.full else SHORT[options.kind])
     runs = [
         ("tests/sanitize/check_planted.py",),
         (*tests, "-k", " and ".join(f"not {name}" for name in MEASURED), "--timeout=600"),

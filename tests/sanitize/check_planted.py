@@ -23,7 +23,7 @@ THREADS = """
 import threading
 from tests.sanitize.planted import Account
 account = Account()
-threads = [threading.Thread(target=account.add, args=({locked},)) for _ in range(4)]
+threads = [threading.Thread(target=account.add, args=({locked}, 4)) for _ in range(4)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
 print(account.look())
@@ -93,4 +93,4 @@ def test_a_race() -> None:
 
 @in_thread
 def test_no_race_under_our_lock() -> None:
-    assert run(THREADS.format(locked=True)) == (0, f"{4 * 200_000}\n")
+    assert run(THREADS.format(locked=True)) == (0, f"{4 * 1000}\n")

@@ -16,7 +16,7 @@ FILES = ("setup.py", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE")
 GENERATED = {".c", ".so", ".pyc", ".o"}
 
 #: Nothing of these hides a report. ASan's leak check is off, as CPython keeps what it has until its end; see
-#: tests/README.md. Memory that a test asks for and cannot have is a test of ours, not an error.
+#: docs/reliability.md. Memory that a test asks for and cannot have is a test of ours, not an error.
 OPTIONS = {
     "address": {
         "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0:exitcode=66:allocator_may_return_null=1",
@@ -31,13 +31,19 @@ LIBRARIES = {"address": ("libasan.so", "libubsan.so"), "thread": ("libtsan.so",)
 def copy_to(folder: Path) -> None:
     """Bring the copy up to date: what has changed is copied with its time, so that only this is built again."""
     for name in FOLDERS:
-        for source in (ROOT / name).rglob("*"):
-            inside = source.relative_to(ROOT)
-            if source.is_dir() or source.suffix in GENERATED or not {"build", "results"}.isdisjoint(inside.parts):
-                continue
-            _refresh(source, folder / inside)
+        for inside in _written(ROOT, name):
+            _refresh(ROOT / inside, folder / inside)
+        for inside in _written(folder, name):
+            if not (ROOT / inside).exists():
+                (folder / inside).unlink()
     for name in FILES:
         _refresh(ROOT / name, folder / name)
+
+
+def _written(root: Path, name: str) -> list[Path]:
+    """The files below a folder that people have written, relative to ``root``."""
+    found = [path.relative_to(root) for path in (root / name).rglob("*") if not path.is_dir()]
+    return [path for path in found if path.suffix not in GENERATED and {"build", "results"}.isdisjoint(path.parts)]
 
 
 def _refresh(source: Path, target: Path) -> None:

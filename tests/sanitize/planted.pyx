@@ -6,6 +6,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
+from cachecore_ext.base.atomics cimport add_u32, load_u32
 from cachecore_ext.base.lock cimport Lock, lock_acquire, lock_release
 from cachecore_ext.storage.slabs cimport (
     CHUNK_MAX, SlabSettings, Slabs, chunk_class, chunk_room, slab_alloc, slab_free, slabs_free, slabs_init,
@@ -22,7 +23,7 @@ cdef extern from *:
     ctypedef int volatile_int "cc_volatile_int"
 
 cdef enum:
-    TIMES = 200000  # so many that the threads run at the same time; without the GIL, whose lock would order them
+    TIMES = 1000
 
 
 cdef class Chunks:
@@ -82,12 +83,20 @@ cdef class Account:
     """A number that threads add to, with a lock of ours or without one."""
 
     cdef Lock lock
+    cdef uint32_t met
     cdef volatile_u64 number
 
-    def add(self, bint locked):
-        """Add 1, many times."""
+    def add(self, bint locked, uint32_t threads):
+        """Add 1, many times, as soon as all the threads are here.
+
+        They wait without the GIL, whose lock would order them, for a word that orders nothing: so that what follows is
+        a race also where one of them ends before the next one runs.
+        """
         cdef uint32_t i
         with nogil:
+            add_u32(&self.met, 1)
+            while load_u32(&self.met) < threads:
+                pass
             for i in range(TIMES):
                 if locked:
                     lock_acquire(&self.lock)
