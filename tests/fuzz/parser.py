@@ -36,7 +36,7 @@ LONGEST = 2600  # bytes of an input: a line that is too long is 2049
 def build(planted: bool = False) -> Path:
     """The fuzzer's program, in a folder with the modules that it loads; ``planted``: with a bug."""
     if shutil.which("clang") is None:
-        raise SystemExit("the parser's fuzzer is libFuzzer: apt-get install clang libclang-rt-14-dev")
+        raise SystemExit("the parser's fuzzer is libFuzzer: apt-get install -y clang libclang-rt-dev")
     shutil.rmtree(FOLDER, ignore_errors=True)
     copy_sources(FOLDER)
     if planted:
