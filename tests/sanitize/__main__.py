@@ -23,12 +23,16 @@ MEASURED = (
     "who_does_not_read_delays_nobody",
     "test_slabs",  # to the byte: under AddressSanitizer a chunk holds eight bytes less
 )
-THREADS = [
-    *("tests/unit/test_lock.py", "tests/embedded"),
-    *(f"tests/stress/test_{name}.py" for name in ("maintenance", "threads", "growth", "dumps", "watchers")),
-]
-#: A minute or two of each, for CI: memory goes wrong with what a client sends, races need threads.
-SHORT = {"address": ["tests/protocol", *THREADS], "thread": THREADS}
+#: For CI, two minutes or so of each: memory goes wrong with what a client sends, races need threads.
+SHORT = {
+    "address": ["tests/protocol", "tests/embedded", "tests/stress/test_maintenance.py"],
+    "thread": [
+        *("tests/unit/test_lock.py", "tests/embedded"),
+        *(f"tests/stress/test_{name}.py" for name in ("maintenance", "dumps", "watchers")),
+        *(f"tests/stress/test_threads.py::test_no_{what}_is_lost" for what in ("incr", "cas")),
+        "tests/stress/test_threads.py::test_flush_touch_and_time_disturb_nothing",
+    ],
+}
 FULL = [f"tests/{name}" for name in ("protocol", "embedded", "stress", "unit", "plugin", "clients", "fuzz")]
 STRESS = 300  # seconds of each, with --full
 

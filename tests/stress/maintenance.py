@@ -55,11 +55,18 @@ class Churn:
 
     def run(self, seconds: float, *works: Callable[[], object], until: Callable[[], bool] = lambda: True) -> None:
         """Repeat each in a thread, beside the maintenance, for so long, and until something is so."""
-        threads = [threading.Thread(target=self._repeat, args=(work,)) for work in (*works, self._maintain)]
+        enough = threading.Event()
+
+        def maintain() -> None:
+            self.store.maintain(BATCH)
+            if until():  # asks about what only this thread may look at
+                enough.set()
+
+        threads = [threading.Thread(target=self._repeat, args=(work,)) for work in (*works, maintain)]
         for thread in threads:
             thread.start()
         self._stop.wait(seconds)
-        while not until() and not self._stop.wait(0.1):
+        while not enough.is_set() and not self._stop.wait(0.1):
             pass
         self._stop.set()
         for thread in threads:
@@ -74,9 +81,6 @@ class Churn:
         except BaseException as failure:
             self.failures.append(failure)
             self._stop.set()
-
-    def _maintain(self) -> None:
-        self.store.maintain(BATCH)
 
     def loop(self, load: Load, number: int) -> Callable[[], None]:
         """A thread's loop over a load."""
