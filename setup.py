@@ -71,8 +71,11 @@ def flags() -> tuple[list[str], list[str]]:
 
 
 def extensions() -> list[Extension]:
-    """One extension a room: every .pyx below cachecore_ext."""
+    """One extension a room: every .pyx below cachecore_ext; for sanitizers the planted bugs, too."""
     compile_args, link_args = flags()
+    sources = sorted((ROOT / "cachecore_ext").rglob("*.pyx"))
+    if os.environ.get("CACHECORE_SANITIZE"):
+        sources += sorted((ROOT / "tests" / "sanitize").glob("*.pyx"))
     return [
         Extension(
             ".".join(source.relative_to(ROOT).with_suffix("").parts),
@@ -80,7 +83,7 @@ def extensions() -> list[Extension]:
             extra_compile_args=compile_args,
             extra_link_args=link_args,
         )
-        for source in sorted((ROOT / "cachecore_ext").rglob("*.pyx"))
+        for source in sources
     ]
 
 

@@ -6,7 +6,6 @@ from libc.math cimport ceil, isnan
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from cachecore_ext.base.atomics cimport load_u64
 from cachecore_ext.base.bytes cimport copy_bytes, word_end
 from cachecore_ext.base.clock cimport clock_now
 from cachecore_ext.base.compiler cimport unlikely
@@ -23,7 +22,7 @@ from cachecore_ext.storage.item cimport (
     ITEM_LARGE, LARGE_MIN, Item, item_cas, item_meta, item_nbytes, item_set_exptime, meta_flags, meta_nbytes,
     meta_value,
 )
-from cachecore_ext.storage.lru cimport SEGMENTS
+from cachecore_ext.storage.lru cimport SEGMENTS, LruClass, lru_look
 from cachecore_ext.storage.store cimport (
     EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, PUT_ADD, PUT_REPLACE, PUT_SET, STORED, STORE_BY_CAS, TOO_LARGE, Context,
     Put, Store, StoreStatus, ValueCursor, cursor_open, cursor_skip, store_class, store_class_for, store_count_hit,
@@ -512,13 +511,15 @@ cdef class Embedded:
         return is_there(self.callers.begin(0), &read)
 
     def __len__(self):
+        cdef LruClass seen
         cdef uint64_t number = 0
         cdef uint32_t cls
         cdef int segment
         self.callers.begin(0)
         for cls in range(1, self.callers.store.slabs.nclasses + 1):
+            seen = lru_look(&self.callers.store.lru, cls)
             for segment in range(SEGMENTS):
-                number += load_u64(&self.callers.store.lru.classes[cls].segment[segment].number)
+                number += seen.segment[segment].number
         return number
 
     def __iter__(self):

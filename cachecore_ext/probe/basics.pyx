@@ -3,6 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
+from cachecore_ext.base.atomics cimport load_u32
 from cachecore_ext.base.clock cimport (
     Clock as ClockStruct, clock_advance, clock_expiry, clock_freeze, clock_init, clock_now, clock_resume,
 )
@@ -68,7 +69,7 @@ cdef class Lock:
 
     def count(self, uint64_t times):
         """Take it ``times`` times, without the GIL, and each time add one to the number; what that is then."""
-        cdef uint64_t i
+        cdef uint64_t i, found
         # The compiler has to read and write the number each time: others add to it meanwhile.
         cdef volatile uint64_t *total = &self.total
         with nogil:
@@ -76,12 +77,15 @@ cdef class Lock:
                 lock_acquire(&self.lock)
                 total[0] = total[0] + 1
                 lock_release(&self.lock)
-        return self.total
+            lock_acquire(&self.lock)
+            found = total[0]
+            lock_release(&self.lock)
+        return found
 
     @property
     def word(self):
         """0 free, 1 held, 2 held and somebody may sleep on it."""
-        return self.lock.word
+        return load_u32(&self.lock.word)
 
 
 cdef object parse_at(str how, const char *p, size_t n):

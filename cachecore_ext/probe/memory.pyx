@@ -17,9 +17,9 @@ from cachecore_ext.storage.lru cimport (
     lru_link, lru_replace_locked, lru_rewrite, lru_unlink, lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport (
-    CHUNK_MAX, SlabSettings, Slabs as SlabsStruct, chunk_at, chunk_class, chunk_page, chunk_ref, page_class, slab_alloc,
-    slab_class_for, slab_free, slab_page_free, slab_page_leave, slab_page_move, slab_page_stay, slabs_free, slabs_init,
-    slabs_set_limit,
+    CHUNK_MAX, SlabSettings, Slabs as SlabsStruct, chunk_at, chunk_class, chunk_page, chunk_ref, chunk_room, page_class,
+    slab_alloc, slab_class_for, slab_free, slab_page_free, slab_page_leave, slab_page_move, slab_page_stay, slabs_free,
+    slabs_init, slabs_set_limit,
 )
 from cachecore_ext.storage.table cimport (
     Table as TableStruct, TableCursor, table_bytes, table_find_locked, table_free, table_grow, table_init,
@@ -66,13 +66,13 @@ cdef class Slabs:
         assert chunk_class(self.slabs, chunk) == cls and <uint64_t>chunk % 4 == 0
         ref = chunk_ref(self.slabs, chunk)
         assert chunk_at(self.slabs, ref) == chunk and ref != 0
-        memset(chunk, <uint8_t>(<uint32_t>ref * 167 + 13), self.slabs.classes[cls].size)
+        memset(chunk, <uint8_t>(<uint32_t>ref * 167 + 13), chunk_room(&self.slabs.classes[cls]))
         return ref
 
     def free(self, uint32_t ref):
         """Give it back, in the state in which alloc left it."""
         cdef uint8_t *chunk = <uint8_t *>chunk_at(self.slabs, ref)
-        cdef uint32_t size = self.slabs.classes[chunk_class(self.slabs, chunk)].size
+        cdef uint32_t size = chunk_room(&self.slabs.classes[chunk_class(self.slabs, chunk)])
         cdef bytes content = chunk[:size]
         assert content == bytes([<uint8_t>(ref * 167 + 13)]) * size, "somebody else wrote into the chunk"
         slab_free(self.slabs, chunk)

@@ -4,7 +4,7 @@ from libc.string cimport memcpy, memset
 
 from cachecore_ext.base.atomics cimport load_u32, store_u32, xor_u32
 from cachecore_ext.base.compiler cimport prefetch, static_same
-from cachecore_ext.base.lock cimport lock_acquire, lock_release
+from cachecore_ext.base.lock cimport Lock, lock_acquire, lock_release
 from cachecore_ext.storage.item cimport (
     ITEM_ACTIVE, ITEM_REWRITTEN, ITEM_UNLINKED, LENGTH_MASK, SEGMENT_MASK, Item, item_age, item_change_meta,
     item_exptime, item_meta, item_size, item_time, item_unmark,
@@ -377,8 +377,9 @@ cdef LruClass lru_look(Lru *lru, uint32_t cls) noexcept nogil:
     """A class's sums as they stand."""
     cdef LruClass *lists = &lru.classes[cls]
     cdef LruClass seen
+    seen.lock.word = 0  # others look at the one in the class while it is held
     lock_acquire(&lists.lock)
-    memcpy(&seen, lists, sizeof(LruClass))
+    memcpy(&seen.evicted_time, &lists.evicted_time, sizeof(LruClass) - sizeof(Lock))
     lock_release(&lists.lock)
     return seen
 

@@ -21,12 +21,16 @@ also beyond the limit (as in memcached, or a cache of small items could never ta
 its first TOP_PAGES, so that a value of a megabyte can be replaced while another is written: that is the bound on what
 the limit can be exceeded by, until the mover has found pages to give back.
 
+Under AddressSanitizer nobody may touch a chunk in no use, beyond what walkers of pages look at, the last RED_ZONE bytes
+of any chunk, nor what is left of a page behind its last chunk.
+
 Locks: a class's lock guards its numbers and its pages'; page_lock, taken inside it, guards the pool and the charges.
 A page changes its class only when all of its chunks are free, by the one thread that moves pages.
 """
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from cachecore_ext.base.atomics cimport load_u8
+from cachecore_ext.base.compiler cimport RED_ZONE
 from cachecore_ext.base.counters cimport CLASSES
 from cachecore_ext.base.lock cimport Lock
 
@@ -76,7 +80,7 @@ cdef struct Slabs:
     uint64_t region_size      # reserved
     uint32_t shift
     uint32_t nclasses         # the highest class id: the class of chunk_max
-    uint32_t chunk_max
+    uint32_t chunk_max        # what the largest chunk holds
     uint64_t table_cost
     uint64_t initial_charge
     int file                  # that the region is; -1: none
@@ -119,6 +123,11 @@ cdef inline uint32_t chunk_ref(const Slabs *slabs, const void *chunk) noexcept n
 cdef inline uint32_t chunk_page(const Slabs *slabs, const void *chunk) noexcept nogil:
     """The number of the page that a chunk lies in."""
     return <uint32_t>(<uint64_t>(<const char *>chunk - slabs.region) >> PAGE_SHIFT)
+
+
+cdef inline uint32_t chunk_room(const SlabClass *slab) noexcept nogil:
+    """Bytes that a chunk of the class holds: all of it, but under AddressSanitizer."""
+    return slab.size - RED_ZONE
 
 
 cdef inline uint32_t page_class(const Slabs *slabs, uint32_t page) noexcept nogil:

@@ -4,11 +4,11 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from cachecore_ext.base.atomics cimport load_u64, store_u8, store_u32, store_u64
-from cachecore_ext.base.compiler cimport static_same
+from cachecore_ext.base.compiler cimport RED_ZONE, memory_forbid, memory_permit, static_same
 from cachecore_ext.base.linux cimport MADV_DONTNEED, madvise
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.base.mapping cimport mapping_ask_huge, mapping_free, mapping_open, mapping_open_file, mapping_reserve
-from cachecore_ext.storage.item cimport ITEM_HEADER, Item
+from cachecore_ext.storage.item cimport ITEM_HEADER, LARGE_HEADER, Item
 
 cdef enum:
     # The default ladder: small items are most items, so the steps are finest where they are: one unit up to 100 bytes,
@@ -20,6 +20,8 @@ cdef enum:
     QUARTERS_MAX = 16 * 1024
     # What memcached stores in the room that -n asks for and we do not: cas (ours is in the header), NUL, line end.
     COUNTED_BESIDE = 11
+    # Of a chunk in no use: who walks pages (crawler, mover) reads so much without a lock, and then finds it is none.
+    LOOKED_AT = ITEM_HEADER + LARGE_HEADER
 
 
 cdef uint32_t align(const Slabs *slabs, uint64_t size) noexcept nogil:
@@ -87,11 +89,11 @@ cdef void cut_classes(Slabs *slabs, const SlabSettings *settings) noexcept nogil
 cdef uint32_t slab_class_search(const Slabs *slabs, size_t size) noexcept nogil:
     """slab_class_for, for any size: by bisection."""
     cdef uint32_t low = 1, high = slabs.nclasses, middle
-    if size > slabs.classes[high].size:
+    if size > chunk_room(&slabs.classes[high]):
         return 0
     while low < high:
         middle = (low + high) / 2
-        if slabs.classes[middle].size >= size:
+        if chunk_room(&slabs.classes[middle]) >= size:
             high = middle
         else:
             low = middle + 1
@@ -134,6 +136,7 @@ cdef int slabs_init(Slabs *slabs, const SlabSettings *settings) noexcept nogil:
         return -1
     slabs.base = slabs.region - (<uint64_t>1 << slabs.shift)
     cut_classes(slabs, settings)
+    slabs.chunk_max = chunk_room(&slabs.classes[slabs.nclasses])
     slabs.page_class = <uint8_t *>calloc(slabs.region_size / PAGE_SIZE, 1)
     slabs.page = <Page *>calloc(slabs.region_size / PAGE_SIZE, sizeof(Page))
     if slabs.page_class == NULL or slabs.page == NULL or not slabs_set_limit(slabs, settings.limit):
@@ -145,6 +148,7 @@ cdef int slabs_init(Slabs *slabs, const SlabSettings *settings) noexcept nogil:
 
 
 cdef void slabs_free(Slabs *slabs) noexcept nogil:
+    memory_permit(slabs.region, slabs_open_bytes(slabs))
     mapping_free(slabs.region, slabs.region_size)
     free(slabs.page_class)
     free(slabs.page)
@@ -175,6 +179,29 @@ cdef bint slabs_set_limit(Slabs *slabs, uint64_t limit) noexcept nogil:
         store_u64(&slabs.limit, limit)
     lock_release(&slabs.page_lock)
     return opened
+
+
+# ---- what AddressSanitizer is told
+
+cdef void forbid_chunk(const SlabClass *slab, const char *chunk) noexcept nogil:
+    """Nobody's from here on, but for what is looked at."""
+    if slab.size > LOOKED_AT:
+        memory_forbid(chunk + LOOKED_AT, slab.size - LOOKED_AT)
+
+
+cdef void permit_chunk(const SlabClass *slab, const char *chunk) noexcept nogil:
+    memory_permit(chunk, chunk_room(slab))
+    memory_forbid(chunk + chunk_room(slab), RED_ZONE)
+
+
+cdef void forbid_page(const Slabs *slabs, uint32_t page) noexcept nogil:
+    """All chunks of a page, and what is left behind the last."""
+    cdef const SlabClass *slab = &slabs.classes[page_class(slabs, page)]
+    cdef const char *first = <const char *>page_chunk(slabs, page, 0, 0)
+    cdef uint32_t i, whole = slab.per_page * slab.size
+    for i in range(slab.per_page):
+        forbid_chunk(slab, first + i * slab.size)
+    memory_forbid(first + whole, PAGE_SIZE - whole)
 
 
 # ---- pages
@@ -249,6 +276,7 @@ cdef void adopt_page(Slabs *slabs, uint32_t cls, uint32_t page) noexcept nogil:
     store_u8(&slabs.page_class[page], <uint8_t>cls)
     slab.pages += 1
     slab.free_count += slab.per_page
+    forbid_page(slabs, page)
     open_page(slabs, slab, page)
 
 
@@ -288,6 +316,7 @@ cdef void *slab_alloc(Slabs *slabs, uint32_t cls) noexcept nogil:
             chunk = <Item *>page_chunk(slabs, slab.open - 1, slab.size, slab.per_page - page.fresh_left)
             page.fresh_left -= 1
         slab.free_count -= 1
+        permit_chunk(slab, <const char *>chunk)
         if page.free_head == 0 and page.fresh_left == 0:
             close_page(slabs, slab, slab.open - 1)
     lock_release(&slab.lock)
@@ -308,6 +337,7 @@ cdef void slab_free(Slabs *slabs, void *chunk) noexcept nogil:
     page.free_head = chunk_ref(slabs, chunk)
     page.free_count += 1
     slab.free_count += 1
+    forbid_chunk(slab, <const char *>chunk)
     lock_release(&slab.lock)
 
 
@@ -371,6 +401,7 @@ cdef void empty_page(Slabs *slabs, uint32_t page) noexcept nogil:
     """Let nobody's page take no memory, and be all zero: on that who walks pages relies. Where memory is locked, the
     kernel does not take it back; a file's stays the file's."""
     cdef void *first = page_chunk(slabs, page, 0, 0)
+    memory_permit(first, PAGE_SIZE)
     if slabs.file >= 0 or madvise(first, PAGE_SIZE, MADV_DONTNEED) != 0:
         memset(first, 0, PAGE_SIZE)
 
@@ -410,10 +441,12 @@ cdef void free_unused(Slabs *slabs, uint32_t page, const uint8_t *used) noexcept
     memset(p, 0, sizeof(Page))
     while index > 0:
         index -= 1
-        if bit_is_set(used, index):
-            continue
         chunk = <Item *>page_chunk(slabs, page, slab.size, index)
+        if bit_is_set(used, index):
+            permit_chunk(slab, <const char *>chunk)
+            continue
         store_u32(&chunk.meta, 0)
+        forbid_chunk(slab, <const char *>chunk)
         if index + p.fresh_left + 1 == slab.per_page:
             p.fresh_left += 1
         else:

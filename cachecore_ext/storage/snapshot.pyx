@@ -4,7 +4,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from cachecore_ext.base.clock cimport clock_continue, clock_now
-from cachecore_ext.base.compiler cimport prefetch, static_same
+from cachecore_ext.base.compiler cimport memory_permit, prefetch, static_same
 from cachecore_ext.base.counters cimport TOTAL_ITEMS, count_many
 from cachecore_ext.base.hashing cimport HashKey, hash_bytes
 from cachecore_ext.base.linux cimport MS_SYNC, SEEK_END, ftruncate, lseek, msync, posix_fallocate
@@ -103,6 +103,7 @@ cdef bint snapshot_save(Store *store, char *state) noexcept nogil:
     for i in range(slabs.pages):
         page[i].cls = page_class(slabs, i)
         if page[i].cls != 0:
+            memory_permit(page_chunk(slabs, i, 0, 0), PAGE_SIZE)  # free chunks, too
             page[i].checksum = checksum(slabs, i)
     return ftruncate(slabs.file, <int64_t>used) == 0 and msync(slabs.region, used, MS_SYNC) == 0
 

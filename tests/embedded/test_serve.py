@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from pymemcache.client.base import Client
 
@@ -22,6 +24,15 @@ def test_the_same_items():
         client.flush_all()
         assert "a" not in cache
         client.close()
+
+
+def test_the_number_of_items_while_a_worker_stores():
+    with Cache() as cache, cache.serve() as server, socket.create_connection(server.address) as client:
+        client.sendall(b"".join(b"set key%d 0 0 1 noreply\r\nv\r\n" % i for i in range(3000)))
+        numbers = [0]
+        while numbers[-1] < 3000:
+            numbers.append(len(cache))
+        assert numbers == sorted(numbers)
 
 
 def test_it_can_be_served_again_with_what_it_has():

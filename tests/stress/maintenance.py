@@ -53,12 +53,21 @@ class Churn:
         self._stop = threading.Event()
         store.maintain()  # sets up what the threads share
 
-    def run(self, seconds: float, *works: Callable[[], object]) -> None:
-        """Repeat each in a thread, beside the maintenance, for so long."""
-        threads = [threading.Thread(target=self._repeat, args=(work,)) for work in (*works, self._maintain)]
+    def run(self, seconds: float, *works: Callable[[], object], until: Callable[[], bool] = lambda: True) -> None:
+        """Repeat each in a thread, beside the maintenance, for so long, and until something is so."""
+        enough = threading.Event()
+
+        def maintain() -> None:
+            self.store.maintain(BATCH)
+            if until():  # asks about what only this thread may look at
+                enough.set()
+
+        threads = [threading.Thread(target=self._repeat, args=(work,)) for work in (*works, maintain)]
         for thread in threads:
             thread.start()
         self._stop.wait(seconds)
+        while not enough.is_set() and not self._stop.wait(0.1):
+            pass
         self._stop.set()
         for thread in threads:
             thread.join()
@@ -72,9 +81,6 @@ class Churn:
         except BaseException as failure:
             self.failures.append(failure)
             self._stop.set()
-
-    def _maintain(self) -> None:
-        self.store.maintain(BATCH)
 
     def loop(self, load: Load, number: int) -> Callable[[], None]:
         """A thread's loop over a load."""
@@ -90,13 +96,14 @@ class Churn:
         return sum(tally[name] for tally in self.tallies)
 
     def settle(self, limit: int) -> dict[str, Any]:
-        """Let moves end and the memory come within the limit; then the census."""
+        """Let moves end, and the memory come as near to the limit as it gets; then the census."""
         self.store.automove(1)
         self.store.tune(mode=2)
         assert self.store.set_limit(limit)
         for _ in range(200):
+            charged = self.store.memory()["charged"]
             self.store.maintain(BATCH)
-            if not self.store.mover()["moving"] and self.store.memory()["charged"] <= limit:
+            if not self.store.mover()["moving"] and self.store.memory()["charged"] == charged:
                 break
         return self.store.check()
 
@@ -182,7 +189,7 @@ def holding(seconds: float, seed: int) -> Churn:
     def hold() -> None:
         assert store.repeat_get(0, keys, 100) == 100 * keys
 
-    churn.run(seconds, hold, hold, move_pages(store, seed))
+    churn.run(seconds, hold, hold, move_pages(store, seed), until=lambda: store.mover()["busy_items"] > 0)
     assert churn.settle(64 * MEGABYTE)["items"] == keys
     return churn
 

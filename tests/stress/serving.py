@@ -59,9 +59,10 @@ class Client:
             elif line != b"END\r\n" and not line.startswith(b"SERVER_ERROR out of memory"):
                 raise AssertionError(f"an unexpected reply: {line!r}")
 
-    def run(self, until: float) -> None:
+    def run(self, until: float, hits: int = 0) -> None:
+        """Go on so long, and until there were so many hits."""
         with socket.create_connection(self._address, 60) as client, client.makefile("rb") as replies:
-            while time.monotonic() < until:
+            while time.monotonic() < until or self.hits < hits:
                 client.sendall(b"".join([*(self._command() for _ in range(self._batch())), b"mn\r\n"]))
                 self._read(replies)
 
@@ -108,7 +109,7 @@ def serve(seconds: float, seed: int) -> tuple[list[Client], dict[str, Any]]:
 
         def run(client: Client) -> None:
             try:
-                client.run(until)
+                client.run(until, 1)
             except BaseException as failure:
                 failures.append(failure)
 

@@ -45,7 +45,6 @@ def test_items_that_are_rewritten_are_counted_where_they_are():
 def test_what_is_held_does_not_move():
     churn = maintenance.holding(SECONDS, 6)
     assert churn.store.mover()["rescues"] > 0
-    assert churn.store.mover()["busy_items"] > 0
 
 
 def test_numbers_that_move_are_added_to_all_the_same():
@@ -56,7 +55,6 @@ def test_numbers_that_move_are_added_to_all_the_same():
 def test_clients_notice_nothing():
     clients, counters = serving.serve(SECONDS, 4)
     assert [client.wrong for client in clients] == [[], [], [], []]
-    assert all(client.hits > 0 for client in clients)
     assert counters["slabs_moved"] > 0
     assert counters["lru_crawler_starts"] > 0
 

@@ -102,7 +102,7 @@ def running_memcached(environment: Mapping[str, str] | None = None, **options: O
             [binary, *_arguments(options)],
             stdin=subprocess.DEVNULL,
             stderr=said,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "LD_PRELOAD": "", **(environment or {})},  # a sanitizer's library is for us alone
         )
         try:
             _wait_for(address, process, said)

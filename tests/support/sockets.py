@@ -21,9 +21,10 @@ _NO_COOKIE = b"\xff" * 8
 _netlink: socket.socket | None = None
 
 
-def wait_until_read(sender: socket.socket, timeout: float) -> None:
+def wait_until_read(sender: socket.socket, timeout: float, meanwhile: Callable[[], None]) -> None:
     """Return when the peer process has taken everything ``sender`` sent out of its own receive queue.
 
+    ``meanwhile`` is called over and over: who awaits replies has to take them, or the peer may stop reading.
     The peer must be on this machine. Where the kernel does not tell, return at once: pieces may then
     arrive together, which is legal as well.
     """
@@ -32,6 +33,7 @@ def wait_until_read(sender: socket.socket, timeout: float) -> None:
     while unread(sender):
         if time.monotonic() > deadline:
             raise AssertionError(f"the server did not read within {timeout} s")
+        meanwhile()
         os.sched_yield()
 
 

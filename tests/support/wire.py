@@ -75,7 +75,7 @@ class Client:
         for piece in cut(data, cuts):
             self._push(piece)
             if not self.closed:
-                wait_until_read(self.socket, self.timeout)
+                wait_until_read(self.socket, self.timeout, self._drain)
 
     def send_pieces(self, data: bytes, cuts: Sequence[int]) -> None:
         """Send ``data`` in pieces without waiting between them; some may arrive together."""

@@ -1,0 +1,1 @@
+"""Random input, guided or not: ``python -m tests.fuzz parser``, or ``engine``."""

@@ -1,0 +1,67 @@
+"""What the fuzzers are made of, what they found before, and a short run of the one that needs no other compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cachecore_ext.probe import Parser
+from tests.fuzz import seeds, streams
+from tests.fuzz.streams import DifferenceError, Mutator, Pair
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[Pair]:
+    with streams.pair() as found:
+        yield found
+
+
+def name(path: Path) -> str:
+    return path.name
+
+
+@pytest.mark.parametrize("case", seeds.cases("parser"), ids=name)
+def test_a_parser_s_case(case: Path) -> None:
+    stream = case.read_bytes()[1:]
+    whole, pieces = Parser(), Parser()
+    expected = whole.feed(stream)
+    assert [request for n in range(len(stream)) for request in pieces.feed(stream[n : n + 1])] == expected
+    assert expected
+
+
+@pytest.mark.parametrize("case", seeds.cases("engine"), ids=name)
+def test_an_engine_s_case(both: Pair, case: Path) -> None:
+    stream = case.read_bytes()
+    step = 1 + len(stream) // 2000
+    both.compare(stream, list(range(1, len(stream), step)))
+    both.compare(stream, [len(stream) // 2])
+    both.compare_all()
+
+
+def test_a_short_run(tmp_path: Path) -> None:
+    compared, sent, rough = streams.fuzz(1, 1, tmp_path / "current", [])
+    assert min(compared, sent, rough) > 0
+
+
+def test_the_same_seed_makes_the_same_streams() -> None:
+    one, other = Mutator(7, []), Mutator(7, [])
+    made = [one.stream() for _ in range(50)]
+    assert [other.stream() for _ in range(50)] == made
+    assert len(set(made)) > 45
+
+
+def test_a_difference_in_a_reply_is_found() -> None:
+    with streams.pair(max_item_size=1 << 19) as different, pytest.raises(DifferenceError, match="at byte"):
+        different.compare(b"set a 0 0 600000\r\n" + b"v" * 600_000 + b"\r\n", [3])
+
+
+def test_a_difference_in_what_is_held_is_found(both: Pair) -> None:
+    both.compare_all()
+    with both.peers[1].connect() as client:
+        client.ask(b"set only-here 0 0 1\r\na\r\n", b"STORED\r\n")
+    with pytest.raises(DifferenceError, match="only-here"):
+        both.compare_all()
+    with both.peers[0].connect() as client:
+        client.ask(b"set only-here 0 0 1\r\na\r\n", b"STORED\r\n")
