@@ -32,6 +32,7 @@ R = TypeVar("R")
 Key = str | bytes
 
 _OMITTED: Final[Any] = object()
+_GONE: Final[Any] = object()  # in place of a value that another thread has taken
 _BATCH: Final = 100  # keys that a view looks up at once
 _INHERITED: Final = "the cache is its parent's: after a fork it cannot be used; let the parent serve it"
 
@@ -171,6 +172,24 @@ class Cache(Embedded, MutableMapping[Key, Any]):
                 return value
             if self.add(key, default):
                 return default
+
+    def pop(self, key: Key, default: Any = _OMITTED) -> Any:
+        """Remove a value and return it, so that nobody else gets it; ``default`` if there is none, or KeyError."""
+        while (found := self.gets(key)) is not None:
+            value, cas = found
+            if self.delete(key, cas):
+                return value
+        if default is _OMITTED:
+            raise KeyError(key)
+        return default
+
+    def popitem(self) -> tuple[Any, Any]:
+        """Remove any one value and return it with its key. Raises KeyError when there is none."""
+        for key in self:
+            value = self.pop(key, _GONE)
+            if value is not _GONE:
+                return key, value
+        raise KeyError("the cache is empty")
 
     __eq__ = object.__eq__  # a cache is equal to itself alone: comparing items would be slow, and true by chance
     __hash__ = object.__hash__

@@ -59,6 +59,8 @@ class _Memo(Generic[P, R, T]):
         self._function = function
         self._keep = keep  # how it is stored: ``ttl``, or nothing
         self._make_key: KeyMaker = key or key_of_arguments
+        if not hasattr(function, "__qualname__"):
+            raise TypeError(f"results are kept by the function's name; {function!r} has none: wrap it in a function")
         name = f"{function.__module__}.{function.__qualname__}"
         self._prefix = name.encode()[-_NAME_MAX:] + b"("
         self._guard = threading.Lock()

@@ -58,7 +58,7 @@ cdef class Embedded:
     cdef StoreStatus store_bytes(self, PutMode mode, const Key *key, bytes value, uint32_t flags, int64_t seconds,
                                  const uint64_t *compare) except *
     cdef object delta(self, key, bint increment, uint64_t by, initial, ttl)
-    cdef bint remove(self, key) except *
+    cdef bint remove(self, key, const uint64_t *compare) except *
 
 cdef class KeyIterator:
     cdef Callers callers

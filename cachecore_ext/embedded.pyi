@@ -62,8 +62,9 @@ class Embedded:
     def incr(self, key: str | bytes, by: int = 1, initial: int | None = None, ttl: float | None = ...) -> int | None:
         """Add to a number, modulo 2 ** 64; the new one.
 
-        The value is the number's decimal digits, as bytes. Where there is none, ``initial`` is stored, with the TTL,
-        and returned; without ``initial`` nothing is, and None.
+        The value is the number's decimal digits, as bytes; one that ``decr`` makes shorter keeps its length, with
+        blanks behind it, as in memcached. Where there is none, ``initial`` is stored, with the TTL, and returned;
+        without ``initial`` nothing is, and None.
 
         Raises:
             ValueError: the value is no number.
@@ -76,8 +77,8 @@ class Embedded:
     def touch(self, key: str | bytes, ttl: float | None = ...) -> bool:
         """Give a value another TTL; whether there is one."""
 
-    def delete(self, key: str | bytes) -> bool:
-        """Remove a value; whether there was one."""
+    def delete(self, key: str | bytes, cas: int | None = None) -> bool:
+        """Remove a value, with ``cas`` only the one that ``gets`` has seen; whether it was there."""
 
     def get_many(self, keys: Iterable[str | bytes]) -> dict[str | bytes, Any]:
         """The values that there are, by their keys as given."""

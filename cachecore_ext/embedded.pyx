@@ -106,14 +106,15 @@ cdef StoreStatus put_once(Context *context, Put *put, const Key *key, char *valu
     return status
 
 
-cdef bint delete_once(Context *context, const Key *key) noexcept nogil:
-    """Whether it was there."""
+cdef bint delete_once(Context *context, const Key *key, const uint64_t *compare) noexcept nogil:
+    """Whether it was there, with the cas ``compare`` if that is given, and so is not any more."""
     cdef Store *store = context.store
     cdef uint64_t h = store_hash(store, key.p, key.n)
     cdef Item *item
     store_lock(store, h)
     item = store_look_up_locked(context, h, key.p, key.n)
-    if item == NULL:
+    if item == NULL or (compare != NULL and item_cas(item) != compare[0]):
+        item = NULL
         count(context.counters, DELETE_MISSES)
     else:
         count_class(context.counters, store_class(store, item), CLASS_DELETE_HITS)
@@ -455,13 +456,17 @@ cdef class Embedded:
         context = self.callers.begin(0)
         return touch_once(context, &read, tick_after(seconds, context.now))
 
-    cdef bint remove(self, key) except *:
+    cdef bint remove(self, key, const uint64_t *compare) except *:
         cdef Key read
         read_key(key, &read)
-        return delete_once(self.callers.begin(0), &read)
+        return delete_once(self.callers.begin(0), &read, compare)
 
-    def delete(self, key):
-        return self.remove(key)
+    def delete(self, key, cas=None):
+        cdef uint64_t number = 0
+        if cas is None:
+            return self.remove(key, NULL)
+        number = read_number(cas)
+        return self.remove(key, &number)
 
     # ---- many keys
 
@@ -481,7 +486,7 @@ cdef class Embedded:
     def delete_many(self, keys):
         cdef Py_ssize_t removed = 0
         for key in keys:
-            removed += self.remove(key)
+            removed += self.remove(key, NULL)
         return removed
 
     def clear(self):
@@ -502,7 +507,7 @@ cdef class Embedded:
         self.put(PUT_SET, key, value, OMITTED, NULL)
 
     def __delitem__(self, key):
-        if not self.remove(key):
+        if not self.remove(key, NULL):
             raise KeyError(key)
 
     def __contains__(self, key):

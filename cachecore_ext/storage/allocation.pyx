@@ -17,8 +17,8 @@ from cachecore_ext.storage.item cimport (
     item_set_flags, meta_key_offset, meta_layout,
 )
 from cachecore_ext.storage.lru cimport (
-    SEGMENTS, LruClass, Segment, lru_before_locked, lru_defer_locked, lru_id, lru_upcoming_locked, lru_stamp,
-    lru_unlink_locked, lru_victim_locked,
+    SEGMENTS, LruClass, Segment, lru_before_locked, lru_defer_locked, lru_id, lru_oldest_locked, lru_stamp,
+    lru_unlink_locked, lru_upcoming_locked, lru_victim_locked,
 )
 from cachecore_ext.storage.slabs cimport chunk_at, chunk_class, chunk_ref, slab_alloc, slab_class_for, slab_free
 from cachecore_ext.storage.table cimport table_prefetch_bucket, table_remove_locked, table_try_lock, table_unlock
@@ -173,7 +173,7 @@ cdef Evicted evict(Context *context, uint32_t cls, Item **victim) noexcept nogil
     lists.direct_reclaims += item != NULL
     if likely(item != NULL):
         look_ahead_locked(store, lists)
-    empty = item == NULL and lru_victim_locked(&store.lru, lists) == NULL
+    empty = item == NULL and lru_oldest_locked(&store.lru, lists) == NULL
     lock_release(&lists.lock)
     victim[0] = item
     if item != NULL:

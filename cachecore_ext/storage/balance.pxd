@@ -52,6 +52,7 @@ cdef struct Balance:
     const CounterSet *sets   # of who serves; set once
     uint32_t nsets
     # The maintenance's own:
+    uint32_t fed             # the class that was given a page last; 0: none
     int64_t next_us          # the next look
     double evictions         # of all classes, between the two looks before
     double chunks            # of all classes

@@ -212,6 +212,14 @@ cdef void ask(Balance *balance, Mover *mover, Store *store, uint32_t source, uin
     balance.classes[source].known = False
     balance.classes[target].known = False
     balance.classes[target].quiet = 0
+    if target != 0:
+        balance.fed = target
+
+
+cdef uint32_t giver_to_none(const Balance *balance, const Store *store) noexcept nogil:
+    """Whose page can best be given back: not that which somebody found no memory without, if another can be had."""
+    cdef uint32_t found = giver(balance, store, balance.fed)
+    return found if found != 0 else giver(balance, store, 0)
 
 
 cdef void decide(Balance *balance, Mover *mover, Store *store) noexcept nogil:
@@ -223,7 +231,7 @@ cdef void decide(Balance *balance, Mover *mover, Store *store) noexcept nogil:
     if mode != 0 and wanting != 0:
         ask(balance, mover, store, giver(balance, store, wanting), wanting)
     elif load_u64(&store.slabs.charged) > load_u64(&store.slabs.limit):
-        ask(balance, mover, store, giver(balance, store, 0), 0)
+        ask(balance, mover, store, giver_to_none(balance, store), 0)
     elif mode != 0:
         taker = neediest(balance, nclasses)
         if taker != 0:

@@ -302,10 +302,11 @@ cdef Item *lru_upcoming_locked(Lru *lru, LruClass *lists) noexcept nogil:
 
 cdef Item *lru_victim_locked(Lru *lru, LruClass *lists) noexcept nogil:
     """Who should leave next; NULL when there is nobody. It stays linked: the caller unlinks it or defers it."""
-    cdef Item *item = lru_oldest_locked(lru, lists)
+    cdef Item *item
     cdef int i
     if load_u32(&lru.tuning.mode) == LRU_S3FIFO:
         return s3fifo_victim(lru, lists)
+    item = lru_oldest_locked(lru, lists)
     for i in range(ROUNDS_MAX):
         if item == NULL or not spare(lru, lists, item):
             return item

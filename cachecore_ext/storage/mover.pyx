@@ -34,13 +34,13 @@ cdef enum:
 
 # ---- asking
 
-cdef uint32_t richest(Slabs *slabs) noexcept nogil:
-    """The class with the most pages."""
-    cdef uint32_t cls, found = 1
+cdef uint32_t richest(Slabs *slabs, int64_t target) noexcept nogil:
+    """The class with the most pages, but for the target; 0 when no other has one."""
+    cdef uint32_t cls, found = 0
     cdef uint64_t most = 0, pages = 0, free_chunks = 0
     for cls in range(1, slabs.nclasses + 1):
         slab_look(slabs, cls, &pages, &free_chunks)
-        if pages > most:
+        if pages > most and cls != target:
             found = cls
             most = pages
     return found
@@ -60,10 +60,12 @@ cdef MoveAnswer mover_request(Mover *mover, Slabs *slabs, int64_t source, int64_
     cdef MoveAnswer answer = MOVE_OK
     if source == target:
         return MOVE_SAME
-    if source == CLASS_ANY:
-        source = richest(slabs)
-    if not 0 <= source <= <int64_t>slabs.nclasses or not 0 <= target <= <int64_t>slabs.nclasses:
+    if not CLASS_ANY <= source <= <int64_t>slabs.nclasses or not 0 <= target <= <int64_t>slabs.nclasses:
         return MOVE_BADCLASS
+    if source == CLASS_ANY:
+        source = richest(slabs, target)
+        if source == 0:
+            return MOVE_NOSPARE
     if source == 0:
         return MOVE_OK if slab_grant(slabs, <uint32_t>target) else MOVE_NOSPARE
     lock_acquire(&mover.lock)

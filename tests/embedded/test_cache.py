@@ -362,3 +362,45 @@ def test_nothing_leaks(cache):
     tracemalloc.stop()
     assert grown < 4096
     assert (sys.getrefcount(key), sys.getrefcount(value), sys.getrefcount(large)) == counts
+
+
+class Contended(Cache):
+    """Between a look-up and what follows somebody else stores another value, once."""
+
+    newer: bytes | None = None
+
+    def gets(self, key):
+        seen = super().gets(key)
+        if self.newer is not None:
+            self.set(key, self.newer)
+            self.newer = None
+        return seen
+
+
+def test_pop_removes_what_it_returns():
+    with Contended() as cache:
+        cache["key"] = b"old"
+        cache.newer = b"newer"
+        assert cache.pop("key") == b"newer"
+        assert cache.pop("key", None) is None
+        with pytest.raises(KeyError):
+            cache.pop("key")
+
+
+def test_popitem_takes_each_once():
+    with Cache() as cache:
+        cache.set_many({"a": b"1", "b": b"2"})
+        assert dict([cache.popitem(), cache.popitem()]) == {b"a": b"1", b"b": b"2"}
+        with pytest.raises(KeyError):
+            cache.popitem()
+
+
+def test_delete_of_what_was_seen():
+    with Cache() as cache:
+        cache["key"] = b"old"
+        _, cas = cache.gets("key")
+        cache["key"] = b"new"
+        assert not cache.delete("key", cas)
+        assert cache["key"] == b"new"
+        assert cache.delete("key", cas=cache.gets("key")[1])
+        assert "key" not in cache
