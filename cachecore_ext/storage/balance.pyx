@@ -11,7 +11,7 @@ from cachecore_ext.storage.allocation cimport Store
 from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_meta
 from cachecore_ext.storage.lru cimport DEPTHS, SEGMENTS, LruClass, lru_oldest_locked
 from cachecore_ext.storage.mover cimport mover_request
-from cachecore_ext.storage.slabs cimport slab_look
+from cachecore_ext.storage.slabs cimport TOP_PAGES, slab_look
 
 cdef enum:
     NOISE = 3          # so many standard deviations apart are two counts that differ
@@ -138,10 +138,12 @@ cdef uint32_t youngest(const Balance *balance, uint32_t nclasses) noexcept nogil
 
 
 cdef bint may_give(const Balance *balance, const Store *store, uint32_t cls) noexcept nogil:
-    """Whether a class has a page that it may lose: the last one only while nothing is asked of it, as the next item
-    would bring it another one, whatever the limit says."""
+    """Whether a class has a page that it may lose, and has no right to another one for it, whatever the limit says: the
+    last one only while nothing is asked of the class; of the largest class one of TOP_PAGES at the least."""
     cdef const BalanceClass *of = &balance.classes[cls]
-    return of.pages >= KEEP_PAGES or (of.pages == 1 and is_idle(balance, of) and cls != store.slabs.nclasses)
+    if cls == store.slabs.nclasses:
+        return of.pages >= TOP_PAGES
+    return of.pages >= KEEP_PAGES or (of.pages == 1 and is_idle(balance, of))
 
 
 cdef uint32_t with_spare(const Balance *balance, const Store *store, uint32_t taker) noexcept nogil:

@@ -473,6 +473,23 @@ def test_a_cache_of_small_values_becomes_one_of_large_values(mode, recovers):
         assert ratio < 0.2  # one page
 
 
+def test_beyond_the_limit_no_page_moves_that_would_be_replaced_at_once():
+    """Every class has its first page, which is more than the limit; the largest one's items take more than one."""
+    store = store_with(8 * MEGABYTE, automove=1, chunk_max=16 * 1024)
+    largest = 16_384 - 100
+    for i in range(66):  # a page has 64 of them
+        store.put("set", key(i), value(i, largest))
+    for size in range(1, 16_000, 50):
+        store.put("set", b"of%d" % size, value(size, size))
+    memory = store.memory()
+    assert memory["charged"] > memory["limit"]
+    store.maintain(STEPS)
+    settled = store.mover()["moved"], pages(store)
+    store.maintain(STEPS)
+    assert (store.mover()["moved"], pages(store)) == settled
+    assert max(settled[1].values()) == 2
+
+
 def test_a_class_that_found_no_memory_is_given_a_page():
     store = store_with(8 * MEGABYTE, automove=1)
     crowd(store, 20_000)
