@@ -25,7 +25,7 @@ from tests.fuzz import seeds
 from tests.protocol.normaliser import OWN_VALUES
 from tests.support.dumps import dump
 from tests.support.peers import Option, Peer, running_cachecore
-from tests.support.wire import Client
+from tests.support.wire import CLOSED, Client
 
 #: Whose answers tell of the server itself, or of what other threads do.
 OWN = re.compile(rb"stats|slabs|lru|watch|shutdown|debugtime|cache_memlimit|verbosity")
@@ -89,10 +89,18 @@ class Mutator:
         return self.random.sample(range(1, size), min(size - 1, self.random.randint(1, 15)))
 
 
-def answer(peer: Peer, stream: bytes, cuts: list[int] | None) -> bytes:
-    """All that comes back until the server closes, which it does as this side has ended."""
+def answer(peer: Peer, stream: bytes, cuts: list[int] | None) -> tuple[bytes, bool]:
+    """All that comes back until the server closes, as it does when this side has ended; and whether its end is lost."""
     with peer.connect(timeout=20) as client:
-        return client.transcript_to_close(stream, cuts, end=True)
+        return client.transcript_to_close(stream, cuts, end=True).removesuffix(CLOSED), client.reset
+
+
+def differ_at(one: bytes, other: bytes, lost: bool) -> int | None:
+    """Where two answers differ, if they do; what one of them lacks at its end may be ``lost``."""
+    for at, (mine, its) in enumerate(zip(one, other, strict=False)):
+        if mine != its:
+            return at
+    return None if lost or len(one) == len(other) else min(len(one), len(other))
 
 
 class Pair:
@@ -103,9 +111,11 @@ class Pair:
 
     def compare(self, stream: bytes, cuts: list[int]) -> None:
         """DifferenceError if their answers differ."""
-        whole, pieces = (answer(peer, stream, where) for peer, where in zip(self.peers, (None, cuts), strict=True))
-        if whole != pieces:
-            at = next((n for n, (a, b) in enumerate(zip(whole, pieces, strict=False)) if a != b), -1)
+        (whole, reset), (pieces, reset_too) = (
+            answer(peer, stream, where) for peer, where in zip(self.peers, (None, cuts), strict=True)
+        )
+        at = None if whole == pieces else differ_at(whole, pieces, reset or reset_too)
+        if at is not None:
             begin = max(0, at - 100)
             raise DifferenceError(
                 f"at byte {at}, cut at {cuts}:\n{whole[begin : at + 300]!r}\n{pieces[begin : at + 300]!r}"

@@ -57,6 +57,27 @@ def test_a_difference_in_a_reply_is_found() -> None:
         different.compare(b"set a 0 0 600000\r\n" + b"v" * 600_000 + b"\r\n", [3])
 
 
+def test_replies_that_a_reset_may_have_lost_are_no_difference(both: Pair) -> None:
+    """What a browser sends makes the server close, the rest unread; the kernel drops what the client has not read."""
+    stream = b"x\r\n" * 20_000 + b"GET / HTTP/1.1\r\n" + b"x\r\n" * 50_000
+    for _ in range(10):
+        both.compare(stream, [30_000])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "lost", "at"),
+    [
+        (b"END\r\n", b"END\r\n", False, None),
+        (b"END\r\nE", b"END\r\n", False, 5),
+        (b"END\r\nE", b"END\r\n", True, None),
+        (b"", b"END\r\n", True, None),
+        (b"EN\r\n", b"END\r\n", True, 2),
+    ],
+)
+def test_where_answers_differ(one: bytes, other: bytes, lost: bool, at: int | None) -> None:
+    assert streams.differ_at(one, other, lost) == at
+
+
 def test_a_difference_in_what_is_held_is_found(both: Pair) -> None:
     both.compare_all()
     with both.peers[1].connect() as client:

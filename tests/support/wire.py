@@ -42,6 +42,7 @@ class Client:
         self.timeout = timeout
         self.received = bytearray()  # read from the socket, not yet handed out
         self.closed = False  # the server closed the connection
+        self.reset = False  # it did so with some of what was sent unread: replies on their way here are lost
         if isinstance(address, str):
             self.socket = socket.socket(socket.AF_UNIX)
         else:
@@ -153,7 +154,7 @@ class Client:
                 self._pull(deadline, "the server to read", writing=True)
             except (BrokenPipeError, ConnectionResetError):
                 self._drain()
-                self.closed = True
+                self.closed = self.reset = True
 
     def _pull(self, deadline: float, awaited: str, writing: bool = False) -> None:
         if self.closed:
@@ -177,7 +178,7 @@ class Client:
             except BlockingIOError:
                 return
             except (ConnectionResetError, BrokenPipeError):
-                self.closed = True
+                self.closed = self.reset = True
                 return
             if not data:
                 self.closed = True
