@@ -11,7 +11,10 @@ Switches (environment variables, all off by default):
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -87,6 +90,15 @@ def extensions() -> list[Extension]:
     ]
 
 
+def require_compiler() -> None:
+    """Say what is missing before anything is translated."""
+    program = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+    if shutil.which(program) is None:
+        sys.exit(f"cachecore needs a C compiler, and there is no {program}: apt-get install gcc python3-dev, or set CC")
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        sys.exit("cachecore needs the headers of Python, and there is no Python.h: apt-get install python3-dev")
+
+
 class BuildRooms(build_ext):
     """Translates and compiles the rooms when they are to be built, which asking for metadata or an sdist is not."""
 
@@ -94,6 +106,7 @@ class BuildRooms(build_ext):
         """Build what this installation needs, as many rooms at a time as there are cores."""
         if not (self.inplace or self.editable_mode):
             self.extensions = [room for room in self.extensions if not room.name.startswith(WINDOWS)]
+        require_compiler()
         self.parallel = self.parallel or len(os.sched_getaffinity(0))
         translated = cythonize(
             self.extensions,

@@ -34,6 +34,11 @@ Key = str | bytes
 _OMITTED: Final[Any] = object()
 _GONE: Final[Any] = object()  # in place of a value that another thread has taken
 _BATCH: Final = 100  # keys that a view looks up at once
+#: Options that mean nothing to a cache.
+_DAEMON_S: Final = {
+    *("port", "listen", "unix_socket", "unix_mask", "auth_file", "memory_file", "pidfile", "daemon", "user"),
+    *("enable_coredumps", "lock_memory", "verbose"),
+}
 _INHERITED: Final = "the cache is its parent's: after a fork it cannot be used; let the parent serve it"
 
 #: Those of this process, which its children cannot use.
@@ -64,7 +69,7 @@ class Cache(Embedded, MutableMapping[Key, Any]):
     Raises:
         SettingsError: an option has a wrong value.
         TypeError: there is no option of that name.
-        ValueError: ``memory_limit`` or ``default_ttl`` is out of range.
+        ValueError: ``memory_limit`` or ``default_ttl`` is out of range, or an option is the daemon's alone.
         MemoryError, OSError: no address space or descriptors for it.
     """
 
@@ -77,14 +82,16 @@ class Cache(Embedded, MutableMapping[Key, Any]):
         **options: Any,
     ) -> None:
         super().__init__(serializer=serializer, default_ttl=default_ttl)
+        if not isinstance(memory_limit, int):
+            raise TypeError(f"memory_limit is a number of bytes, not {memory_limit!r}")
         if memory_limit < MEBIBYTE:
             raise ValueError(f"memory_limit is in bytes, at least {MEBIBYTE}, not {memory_limit}")
+        if foreign := sorted(_DAEMON_S & options.keys()):
+            raise ValueError(f"a Cache has no {', '.join(foreign)}; where it listens is said to serve")
         if memory_limit < 2 * MEBIBYTE:
             options.setdefault("max_item_size", 512 * KIBIBYTE)
         #: The settings; their ``memory_limit`` is in whole MiB.
         self.settings: Final = Settings(memory_limit=memory_limit // MEBIBYTE, **options)
-        if self.settings.memory_file is not None or self.settings.auth_file is not None:
-            raise ValueError("a Cache has neither a memory_file nor an auth_file")
         options = engine_options(self.settings) | {"memory_limit": memory_limit}
         self._engine: Final = Engine(**options, embedded=self.callers)
         self._lifecycle = threading.RLock()
@@ -141,7 +148,7 @@ class Cache(Embedded, MutableMapping[Key, Any]):
     # ---- memoize
 
     def memoize(self, ttl: float | None = _OMITTED, *, key: KeyMaker | None = None) -> _Memoizer:
-        """A decorator that keeps what a function returns, by its arguments.
+        """A decorator, to be called, that keeps what a function returns, by its arguments.
 
         However many threads, or tasks of one event loop, ask for the same result at once, one computes it and the
         others wait. A function that raises has no result, and the next caller computes. What does not fit into the
@@ -151,7 +158,12 @@ class Cache(Embedded, MutableMapping[Key, Any]):
             ttl: seconds, as for ``set``; left out, ``default_ttl``.
             key: makes a short str or bytes of the arguments; by default it is a digest of their pickle, so equal
                 arguments of different types (1 and 1.0) are kept apart.
+
+        Raises:
+            TypeError: ``ttl`` is the function, as in a bare ``@cache.memoize``.
         """
+        if callable(ttl):
+            raise TypeError("write @cache.memoize() with its brackets: ttl is what stands in them")
         return _Memoizer(self, {} if ttl is _OMITTED else {"ttl": ttl}, key)
 
     # ---- as a mapping

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import process, systemd
-from .errors import EXIT_FAILURE, NO_MEMORY, SettingsError, StartError
+from .errors import EXIT_FAILURE, EXIT_USAGE, NO_MEMORY, SettingsError, StartError
 from .listeners import show_address
 from .server import Server, preload
 from .settings import Settings
@@ -101,6 +101,8 @@ def _serve(server: Server, inherited: list[socket.socket], tell_parent: Callable
         say(f"the sockets of LISTEN_FDS are served instead of {unused}")
     received = signal.SIGTERM
     try:
+        if not server.addresses:
+            raise StartError("nothing to listen on: -p 0, and neither -s nor sockets of systemd's", EXIT_USAGE)
         if server.restart_report:
             say(server.restart_report)
         if settings.lock_memory:
@@ -146,6 +148,8 @@ def _reload(server: Server) -> None:
     systemd.notify_reloading()
     try:
         server.reload()
+        if server.settings.auth_file is not None:
+            say(f"read {server.settings.auth_file} again")
     except StartError as error:
         say(str(error))
     except NO_MEMORY:
@@ -163,7 +167,7 @@ def _lock_memory() -> None:
 def _report(server: Server, *, own: bool) -> None:
     """Say where the server listens; with -v how it is set up, with -vv each listener. ``own``: it chose where."""
     settings = server.settings
-    places = " and ".join(map(show_address, server.addresses)) or "no address: -p 0 and no -s"
+    places = " and ".join(map(show_address, server.addresses))
     loopback = own and not (settings.listen or settings.unix_socket) and server.addresses
     hint = " (this machine only; -l 0.0.0.0, -l :: or -l '*' opens it)" if loopback else ""
     if any(place[0] in ("0.0.0.0", "::") for place in server.addresses):
@@ -194,7 +198,7 @@ def _write_files(server: Server) -> None:
         try:
             process.write_pid_file(pid_file)
         except OSError as error:
-            say(f"Could not open the pid file {pid_file}.tmp for writing: {error.strerror}")
+            say(f"Could not write the pid file {pid_file}: {error.strerror}")
 
 
 def _remove_pid_file(path: str) -> None:

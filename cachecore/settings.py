@@ -296,7 +296,8 @@ class Settings(Extended):
         if self.max_item_size > self.memory_limit * MEBIBYTE // 2:
             raise SettingsError(
                 "Cannot set item size limit higher than 1/2 of memory max. "
-                f"(-I {self.max_item_size}, -m {self.memory_limit})"
+                f"(-I {self.max_item_size}, -m {self.memory_limit}): "
+                f"make memory_limit, or -m, {-(-self.max_item_size * 2 // MEBIBYTE)} at least"
             )
         self.check_sizes(item_size=self.max_item_size, smallest=self.slab_min_size)
         self.check_extended()

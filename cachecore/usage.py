@@ -55,8 +55,8 @@ def parse_argv(argv: Sequence[str]) -> CommandLine:
     options = {flag: row for row in OPTIONS for flag in _flags(row.short, row.long)}
     actions = {flag: action for action in Action for flag in _flags(*action.value[:2])}
     refused = {flag: message for letter, long, message in REFUSED for flag in _flags(letter, long)}
-    given, ignored = _getopt(argv)
-    remarks = [f'ignored "{word}", which belongs to no option' for word in ignored]
+    given, surplus = _getopt(argv)
+    remarks: list[str] = []
     values: dict[str, Any] = {}
     for flag, text in given:
         value = text.lstrip()
@@ -69,6 +69,9 @@ def parse_argv(argv: Sequence[str]) -> CommandLine:
             continue
         row = options[flag]
         values[row.name] = row.read(value, values.get(row.name, row.default), f"{flag} {value}".rstrip())
+    if surplus:
+        text = f'"{surplus[0]}" belongs to no option, and there are no commands; see cachecore -h'
+        raise SettingsError(text, EXIT_USAGE)
     return CommandLine(Settings(**values), None, tuple(remarks))
 
 
@@ -95,7 +98,17 @@ def _read_suboptions(text: str, values: dict[str, Any], remarks: list[str]) -> N
 def _illegal(item: str) -> SettingsError:
     """The error for a suboption that is none."""
     lacks = (f": this server is without {lack}" for begin, lack in ABSENT.items() if item.startswith(begin))
-    return SettingsError(f'Illegal suboption "{item}"{next(lacks, "; see cachecore -h")}', EXIT_FAILURE)
+    known = [word for row in SUBOPTIONS for word in {row.name, *row.words}]
+    advice = next(lacks, _like(item.partition("=")[0], known))
+    return SettingsError(f'Illegal suboption "{item}"{advice}', EXIT_FAILURE)
+
+
+def _like(word: str, known: Sequence[str]) -> str:
+    """What follows the name of an option that there is not: those that it may stand for, or where to look."""
+    from difflib import get_close_matches  # for this alone
+
+    meant = get_close_matches(word, known, n=2, cutoff=0.75)
+    return f"; is it {' or '.join(meant)}?" if meant else "; see cachecore -h"
 
 
 def _flags(letter: str, long: str) -> list[str]:
@@ -113,8 +126,15 @@ def _getopt(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
         return getopt.gnu_getopt(list(argv), letters, longs)
     except getopt.GetoptError as error:
         flag = error.msg.split()[1]  # "option --port requires argument"
-        text = f'Illegal argument "{flag}": {error.msg}; see cachecore -h'
-        raise SettingsError(text, EXIT_FAILURE) from None
+        names = [f"--{long}" for _, long, _ in known if long]
+        begun = [name for name in names if name.startswith(flag)]
+        if error.msg.endswith("not a unique prefix"):
+            advice = f" of {', '.join(begun)}"
+        elif flag.startswith("--") and not begun:
+            advice = _like(flag, names)
+        else:
+            advice = "; see cachecore -h"
+        raise SettingsError(f'Illegal argument "{flag}": {error.msg}{advice}', EXIT_FAILURE) from None
 
 
 def version_text() -> str:

@@ -193,9 +193,10 @@ cdef int64_t read_ttl(ttl) except -2:
     cdef double seconds
     if ttl is None:
         return NEVER
-    if isinstance(ttl, (str, bytes)):
-        raise TypeError(f"a TTL is a number of seconds or None, not {type(ttl).__name__}")
-    seconds = ttl
+    try:
+        seconds = ttl
+    except TypeError:
+        raise TypeError(f"a TTL is a number of seconds or None, not {type(ttl).__name__}") from None
     if isnan(seconds):
         raise ValueError("a TTL of nan seconds")
     if seconds >= TTL_MAX:
@@ -396,33 +397,42 @@ cdef class Embedded:
     # ---- one key
 
     def get(self, key, default=None):
+        """The value, or ``default``."""
         cdef uint64_t cas = 0
         value = self.look_up(key, &cas)
         return default if value is OMITTED else value
 
     def gets(self, key):
+        """The value and its number for ``cas``; None when there is none."""
         cdef uint64_t cas = 0
         value = self.look_up(key, &cas)
         return None if value is OMITTED else (value, cas)
 
     def set(self, key, value, ttl=OMITTED):
+        """Store a value."""
         self.put(PUT_SET, key, value, ttl, NULL)
 
     def add(self, key, value, ttl=OMITTED):
+        """``set`` if there is nothing yet; whether it was so."""
         return self.put(PUT_ADD, key, value, ttl, NULL) == STORED
 
     def replace(self, key, value, ttl=OMITTED):
+        """``set`` if there is something already; whether it was so."""
         return self.put(PUT_REPLACE, key, value, ttl, NULL) == STORED
 
     def cas(self, key, value, cas, ttl=OMITTED):
+        """``set`` if the value is still the one that ``gets`` gave ``cas`` with: True; False if it is another one,
+        None if there is none any more."""
         cdef uint64_t number = read_number(cas)
         cdef StoreStatus status = self.put(PUT_SET, key, value, ttl, &number)
         return None if status == NOT_FOUND else status == STORED
 
     def incr(self, key, by=1, initial=None, ttl=OMITTED):
+        """Add to a number, modulo 2 ** 64; the new one."""
         return self.delta(key, True, read_number(by), initial, ttl)
 
     def decr(self, key, by=1, initial=None, ttl=OMITTED):
+        """``incr`` downwards, at most to 0."""
         return self.delta(key, False, read_number(by), initial, ttl)
 
     cdef object delta(self, key, bint increment, uint64_t by, initial, ttl):
@@ -440,7 +450,8 @@ cdef class Embedded:
             if status == STORED:
                 return result
             if status == NON_NUMERIC:
-                raise ValueError("the value is no decimal number below 2 ** 64")
+                raise ValueError("the value is no decimal number below 2 ** 64"
+                                 + (", as incr itself stores it" if self.dumps is not None else ""))
             refuse(status, 0)
             if initial is None:
                 return None
@@ -449,6 +460,7 @@ cdef class Embedded:
                 return begin
 
     def touch(self, key, ttl=OMITTED):
+        """Give a value another TTL; whether there is one."""
         cdef int64_t seconds = self.default_ttl if ttl is OMITTED else read_ttl(ttl)
         cdef Context *context
         cdef Key read
@@ -462,6 +474,7 @@ cdef class Embedded:
         return delete_once(self.callers.begin(0), &read, compare)
 
     def delete(self, key, cas=None):
+        """Remove a value, with ``cas`` only the one that ``gets`` has seen; whether it was there."""
         cdef uint64_t number = 0
         if cas is None:
             return self.remove(key, NULL)
@@ -471,6 +484,7 @@ cdef class Embedded:
     # ---- many keys
 
     def get_many(self, keys):
+        """The values that there are, by their keys as given."""
         cdef uint64_t cas = 0
         cdef dict found = {}
         for key in keys:
@@ -480,16 +494,19 @@ cdef class Embedded:
         return found
 
     def set_many(self, items, ttl=OMITTED):
+        """``set`` each; what it raises for one leaves those before it stored."""
         for key, value in items.items():
             self.put(PUT_SET, key, value, ttl, NULL)
 
     def delete_many(self, keys):
+        """Remove values; how many there were."""
         cdef Py_ssize_t removed = 0
         for key in keys:
             removed += self.remove(key, NULL)
         return removed
 
     def clear(self):
+        """Remove all values, at once; their memory is given back as it is needed."""
         cdef Context *context = self.callers.begin(0)
         count(context.counters, CMD_FLUSH)
         store_flush(context, 0)
@@ -497,6 +514,7 @@ cdef class Embedded:
     # ---- as a mapping
 
     def __getitem__(self, key):
+        """The value. Raises KeyError when there is none."""
         cdef uint64_t cas = 0
         value = self.look_up(key, &cas)
         if value is OMITTED:
@@ -504,18 +522,22 @@ cdef class Embedded:
         return value
 
     def __setitem__(self, key, value):
+        """``set`` with ``default_ttl``."""
         self.put(PUT_SET, key, value, OMITTED, NULL)
 
     def __delitem__(self, key):
+        """Remove a value. Raises KeyError when there is none."""
         if not self.remove(key, NULL):
             raise KeyError(key)
 
     def __contains__(self, key):
+        """Whether there is a value."""
         cdef Key read
         read_key(key, &read)
         return is_there(self.callers.begin(0), &read)
 
     def __len__(self):
+        """How many values there are, those that have ended and were not looked at since included."""
         cdef LruClass seen
         cdef uint64_t number = 0
         cdef uint32_t cls
@@ -528,6 +550,7 @@ cdef class Embedded:
         return number
 
     def __iter__(self):
+        """The keys, as bytes: each that is there all the while once, the others perhaps."""
         self.callers.begin(0)
         return KeyIterator(self.callers)
 

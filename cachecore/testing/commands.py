@@ -7,7 +7,7 @@ import binascii
 import dataclasses
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, overload
 
 #: Commands that a value's block follows.
@@ -19,6 +19,22 @@ KEPT_MAX: Final = 65_536
 _META: Final = frozenset({"mg", "ms", "md", "ma", "me"})
 _ONE_KEY: Final = STORAGE | _META | {"delete", "incr", "decr", "touch"}
 _KEYS_FROM: Final = {"get": 1, "gets": 1, "gat": 2, "gats": 2}
+
+#: All that there are, so that a slip of the pen in a test is noticed.
+NAMES: Final = frozenset(
+    {
+        *(_ONE_KEY | set(_KEYS_FROM)),
+        *("mn", "stats", "version", "verbosity", "flush_all", "cache_memlimit", "shutdown", "quit", "debugtime"),
+        *("watch", "slabs", "lru", "lru_crawler", "refresh_certs"),
+    }
+)
+
+
+def checked(names: Collection[str]) -> frozenset[str]:
+    """These names of commands. Raises ValueError for one that no command has."""
+    if unknown := sorted(set(names) - NAMES):
+        raise ValueError(f"there is no command {', '.join(unknown)}; there are {', '.join(sorted(NAMES))}")
+    return frozenset(names)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,8 +77,9 @@ class Commands(Sequence[Command]):
         return f"<{len(self)} commands: {[command.line for command in self[-10:]]}>"
 
     def named(self, *names: str) -> list[Command]:
-        """Those of these names, as in ``commands.named("get", "gets")``."""
-        return [command for command in self if command.name in names]
+        """Those of these names, as in ``commands.named("get", "gets")``. Raises ValueError for no command's name."""
+        wanted = checked(names)
+        return [command for command in self if command.name in wanted]
 
     def about(self, key: bytes | str) -> list[Command]:
         """Those with this key among theirs."""

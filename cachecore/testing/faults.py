@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from typing import Final, NamedTuple, Protocol
 
-from .commands import STORAGE, Command
+from .commands import STORAGE, Command, checked
 
 #: A key, several, or a pattern that is looked for in it.
 Keys = bytes | str | Collection[bytes | str] | re.Pattern[bytes] | re.Pattern[str]
@@ -36,7 +36,12 @@ _Deed = Callable[[Command, bytes, Exchange], Outcome]
 
 
 class Fault:
-    """A fault in force. ``hits`` counts how many commands it has struck."""
+    """A fault in force. ``hits`` counts how many commands it has struck.
+
+    Raises:
+        ValueError: a command is unknown, or ``times`` below 0.
+        TypeError: ``keys`` are none.
+    """
 
     def __init__(
         self,
@@ -45,11 +50,13 @@ class Fault:
         keys: Keys | None,
         times: int | None,
     ) -> None:
+        _not_negative(times=times or 0)
         self.hits = 0
         #: Set when the block has ended.
         self.over: Final = threading.Event()
         self._do: Final = do
-        self._commands: Final = {commands} if isinstance(commands, str) else None if commands is None else set(commands)
+        several = [commands] if isinstance(commands, str) else commands
+        self._commands: Final = None if several is None else checked(several)
         self._fits_key: Final = _matcher(keys)
         self._times: Final = times
 
@@ -130,6 +137,7 @@ class Faults:
         times: int | None = None,
     ) -> contextlib.AbstractContextManager[Fault]:
         """The connection ends in the middle of the reply: behind ``after`` bytes, or half. The command is done."""
+        _not_negative(after=after or 0)
 
         def do(command: Command, raw: bytes, exchange: Exchange) -> Outcome:
             reply = exchange(raw)
@@ -147,6 +155,7 @@ class Faults:
     ) -> contextlib.AbstractContextManager[Fault]:
         """Of a reply longer than ``after`` bytes the rest never comes, but the connection stays, for as long as the
         block lasts. The command is done."""
+        _not_negative(after=after)
 
         def do(command: Command, raw: bytes, exchange: Exchange) -> Outcome:
             reply = exchange(raw)
@@ -163,6 +172,7 @@ class Faults:
         times: int | None = None,
     ) -> contextlib.AbstractContextManager[Fault]:
         """Replies come so many seconds late, real ones, or when the block ends. The command is done at once."""
+        _not_negative(seconds=seconds)
 
         def do(command: Command, raw: bytes, exchange: Exchange) -> Outcome:
             return Outcome(exchange(raw), late=seconds)
@@ -235,12 +245,21 @@ class Faults:
             fault.over.set()
 
 
+def _not_negative(**numbers: float) -> None:
+    """Raises ValueError."""
+    for name, number in numbers.items():
+        if not number >= 0:
+            raise ValueError(f"{name} is 0 or more, not {number}")
+
+
 def _matcher(keys: Keys | None) -> Callable[[bytes], bool] | None:
     if keys is None:
         return None
     if isinstance(keys, re.Pattern):
         pattern = re.compile(keys.pattern.encode(), keys.flags & ~re.UNICODE) if isinstance(keys.pattern, str) else keys
         return lambda key: re.search(pattern, key) is not None
+    if not isinstance(keys, bytes | str | Collection):
+        raise TypeError(f"keys are a key, several, or a pattern, not {keys!r}")
     several = [keys] if isinstance(keys, bytes | str) else keys
     wanted = {key.encode() if isinstance(key, str) else key for key in several}
     return lambda key: key in wanted

@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from bench import callgrind, chapters, facts, readme, report, workload
+from bench import callgrind, chapters, embedded, facts, readme, report, workload
 from bench.chapters import Chapter
 from bench.errors import BenchError, MissingTool
 from tests.house.sources import ROOT
@@ -232,17 +232,50 @@ def test_a_bad_file_of_bounds_is_said(tmp_path):
 
 def test_the_readme_has_the_figures_of_the_report():
     text = (ROOT / "README.md").read_text()
-    entry = chapters.load(ROOT / readme.FOLDER / "report.json")["throughput"]
-    assert readme.updated(text, entry) == text, "python -m bench.readme puts them there"
+    entries = chapters.load(ROOT / readme.FOLDER / "report.json")
+    assert readme.updated(text, entries) == text, "python -m bench.readme puts them there"
     assert set(readme.ROWS) <= {work.name for work in workload.load_all()}
 
 
-def test_figures_replace_what_was_between_the_marks():
+@pytest.fixture
+def entries():
+    """Those of a report with two chapters."""
     found = result({"workload": "get-p16-32", "server": "memcached"}, {"workload": "get-p1-32", "server": "redis"})
-    entry = {"result": found, "command": "C", "date": "D", "machine": "M", "versions": {"x": "1"}}
-    text = readme.updated("a\n<!-- figures -->\nold \\1\n<!-- /figures -->\nb\n", entry)
-    assert text.startswith("a\n<!-- figures -->\n| workload | memcached 1.6.18 | Redis 7.0.15 |\n")
+    inside = {
+        "command": "E",
+        "rounds": 7,
+        "rows": [
+            {"cache": "a dict", "operation": what, "value": size, "threads": threads, "ns": 1234.4}
+            for what in ("get", "set")
+            for size in embedded.VALUES
+            for threads in embedded.THREADS
+        ],
+    }
+    of_both = {"date": "D", "machine": "M", "versions": {"x": "1"}}
+    return {
+        "throughput": {"result": found, "command": "C", **of_both},
+        "embedded": {"result": inside, "command": "F", **of_both},
+    }
+
+
+MARKED = (
+    "a\n<!-- embedded -->\n<!-- /embedded -->\n"
+    "b\n<!-- throughput -->\nold \\1\n<!-- /throughput -->\nc\n"
+)
+
+
+def test_figures_replace_what_was_between_the_marks(entries):
+    text = readme.updated(MARKED, entries)
+    assert text.startswith("a\n<!-- embedded -->\n`E`: nanoseconds")
+    assert "\n| a dict | 1,234 / 1,234 |" in text
+    assert "\n\n`F`, D; M; x 1.\n<!-- /embedded -->\nb\n<!-- throughput -->\n| workload | memcached" in text
     assert "[1] memcached 1.6.18 makes" in text
-    assert text.endswith("`C`, D; M; x 1.\n<!-- /figures -->\nb\n")
+    assert text.endswith("`C`, D; M; x 1.\n<!-- /throughput -->\nc\n")
+    assert readme.updated(text, entries) == text
+
+
+def test_what_the_readme_lacks_is_said(entries):
     with pytest.raises(BenchError, match="once"):
-        readme.updated("no marks\n", entry)
+        readme.updated("no marks\n", entries)
+    with pytest.raises(BenchError, match="no embedded in"):
+        readme.updated(MARKED, {"throughput": entries["throughput"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import json
 import os
@@ -10,10 +11,14 @@ import sys
 import threading
 import tracemalloc
 import weakref
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+import cachecore_ext
 from cachecore import Cache, TooLargeError
+from cachecore_ext.embedded import Embedded
 
 MEBIBYTE = 1 << 20
 
@@ -404,3 +409,28 @@ def test_delete_of_what_was_seen():
         assert cache["key"] == b"new"
         assert cache.delete("key", cas=cache.gets("key")[1])
         assert "key" not in cache
+
+
+def test_a_wrong_use_is_told_at_once():
+    for name, value in {"port": 5, "auth_file": "/x", "memory_file": "/x"}.items():
+        with pytest.raises(ValueError, match=f"a Cache has no {name}"):
+            Cache(**{name: value})
+    with pytest.raises(TypeError, match="number of bytes, not '64m'"):
+        Cache("64m")
+    with Cache(serializer=pickle) as cache:
+        with pytest.raises(TypeError, match="seconds or None, not timedelta"):
+            cache.set("key", 1, ttl=timedelta(seconds=5))
+        with pytest.raises(TypeError, match=r"@cache\.memoize\(\)"):
+            cache.memoize(len)
+        cache["number"] = 5
+        with pytest.raises(ValueError, match="as incr itself stores it"):
+            cache.incr("number")
+
+
+def test_help_shows_what_the_stub_says():
+    stub = ast.parse((Path(cachecore_ext.__file__).parent / "embedded.pyi").read_text())
+    (described,) = (node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == "Embedded")
+    for method in described.body:
+        if isinstance(method, ast.FunctionDef) and (text := ast.get_docstring(method)):
+            shown = getattr(Embedded, method.name).__doc__
+            assert " ".join(text.split("\n\n")[0].split()) in " ".join(shown.split()), method.name

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import pickle
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
+import cachecore_ext
 from cachecore import Cache
 
 
@@ -176,3 +180,12 @@ def test_closing_while_every_kind_of_call_is_under_way():
         for thread in threads:
             thread.join(30)
         assert errors == ["the cache is closed"] * 4
+
+
+def test_sources_that_were_not_built_say_so(tmp_path, monkeypatch):
+    """They come first in a checkout, whatever is installed."""
+    (tmp_path / "cachecore_ext.py").write_bytes(Path(cachecore_ext.__file__).read_bytes())
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cachecore_ext")
+    with pytest.raises(ImportError, match=r"not built in .*: go to another folder"):
+        importlib.import_module("cachecore_ext")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import time
@@ -211,3 +212,22 @@ def test_the_inner_one_is_done(proxied, client):
             assert client.ask(b"get a\r\n", b"\r\n") == b"SERVER_ERROR outer\r\n"
         assert client.ask(b"get a\r\n", b"\r\n") == b"SERVER_ERROR outer\r\n"
     assert client.ask(b"get a\r\n", END) == HIT
+
+
+def test_a_slip_of_the_pen_is_no_fault(cachecore_faults, cachecore_commands):
+    """It would never strike, and the test that orders it would pass."""
+    for order, options in (
+        (cachecore_faults.server_error, {"commands": "gett"}),
+        (cachecore_faults.drop, {"commands": {"get", "GET"}}),
+        (cachecore_faults.full, {"times": -1}),
+        (cachecore_faults.drop, {"after": -1}),
+        (cachecore_faults.truncate, {"after": -1}),
+        (cachecore_faults.delay, {"seconds": -1}),
+        (cachecore_faults.delay, {"seconds": math.nan}),
+    ):
+        with pytest.raises(ValueError, match=r"no command|or more"), order(**options):
+            pass
+    with pytest.raises(TypeError, match="not 5"), cachecore_faults.full(keys=5):
+        pass
+    with pytest.raises(ValueError, match="no command gett"):
+        cachecore_commands.named("gett")

@@ -204,6 +204,7 @@ def test_other_options_are_refused_as_memcached_does(words):
             'Illegal suboption "slab_automove_freeratio=1": this server is without storage on disk (extstore)',
             1,
         ),
+        ("idletimeout=5", 'Illegal suboption "idletimeout=5"; is it idle_timeout?', 1),
         ("ssl_key=x", 'Illegal suboption "ssl_key=x": this server is without TLS', 1),
         ("proxy_uring", 'Illegal suboption "proxy_uring": this server is without the proxy', 1),
         ("idle_timeout=x", "idle_timeout must be a number of seconds from 0 on (-o idle_timeout=x)", 1),

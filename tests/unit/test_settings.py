@@ -160,12 +160,6 @@ def test_the_last_value_counts():
     assert read("-p 1 -m 65 -p 2").port == 2
 
 
-def test_words_of_no_option_are_reported():
-    settings, action, remarks = parse_argv(["here", "-p", "5", "there"])
-    assert (settings.port, action) == (5, None)
-    assert remarks == tuple(f'ignored "{word}", which belongs to no option' for word in ("here", "there"))
-
-
 @pytest.mark.parametrize(
     ("line", "message", "status"),
     [
@@ -198,8 +192,20 @@ def test_words_of_no_option_are_reported():
         ("-I 1025m", "Item max size must be from 1024 bytes to 1024m (-I 1025m)", 64),
         ("-I m", "Item max size must be from 1024 bytes to 1024m (-I m)", 64),
         ("-I 1g", "Item max size must be from 1024 bytes to 1024m (-I 1g)", 64),
-        ("-m 1", "Cannot set item size limit higher than 1/2 of memory max. (-I 1048576, -m 1)", 64),
-        ("-I 33m", "Cannot set item size limit higher than 1/2 of memory max. (-I 34603008, -m 64)", 64),
+        (
+            "-m 1",
+            "Cannot set item size limit higher than 1/2 of memory max. (-I 1048576, -m 1): "
+            "make memory_limit, or -m, 2 at least",
+            64,
+        ),
+        (
+            "-I 33m",
+            "Cannot set item size limit higher than 1/2 of memory max. (-I 34603008, -m 64): "
+            "make memory_limit, or -m, 66 at least",
+            64,
+        ),
+        ("stats", '"stats" belongs to no option, and there are no commands; see cachecore -h', 64),
+        ("-p 5 11211", '"11211" belongs to no option, and there are no commands; see cachecore -h', 64),
         (
             "-I 600k",
             "-I (item_size_max: 614400) must be evenly divisible by slab_chunk_max (bytes: 524288)",
@@ -226,7 +232,13 @@ def test_words_of_no_option_are_reported():
             'Illegal argument "--nonsense": option --nonsense not recognized; see cachecore -h',
             1,
         ),
-        ("--v", 'Illegal argument "--v": option --v not a unique prefix; see cachecore -h', 1),
+        ("--v", 'Illegal argument "--v": option --v not a unique prefix of --verbose, --version', 1),
+        (
+            "--memory-limt=5",
+            'Illegal argument "--memory-limt": option --memory-limt not recognized; '
+            "is it --memory-limit or --memory-file?",
+            1,
+        ),
     ],
 )
 def test_a_wrong_option_is_refused_as_memcached_does(line, message, status):
@@ -275,7 +287,8 @@ def test_an_action_comes_before_all_else(line, action):
         ({"slab_growth_factor": "2"}, "Factor must be greater than 1 (slab_growth_factor='2')"),
         (
             {"max_item_size": 64 << 20},
-            "Cannot set item size limit higher than 1/2 of memory max. (-I 67108864, -m 64)",
+            "Cannot set item size limit higher than 1/2 of memory max. (-I 67108864, -m 64): "
+            "make memory_limit, or -m, 128 at least",
         ),
     ],
 )
