@@ -48,11 +48,12 @@ def test_items_are_seen_with_flags_ttl_and_size(direct):
 
 
 def test_looking_is_no_fetch(direct):
-    ask(direct, b"set a 0 0 1\r\nx\r\n")
-    before = direct.counters()
-    assert not direct.items()[b"a"].fetched
-    assert not direct.items()[b"a"].fetched
-    assert direct.counters() == before
+    with Wire(direct.address) as client:  # it stays: connections are counted, too
+        client.ask(b"set a 0 0 1\r\nx\r\n", b"STORED\r\n")
+        before = direct.counters()
+        assert not direct.items()[b"a"].fetched
+        assert not direct.items()[b"a"].fetched
+        assert direct.counters() == before
 
 
 def test_all_of_many_items_are_seen(direct):
