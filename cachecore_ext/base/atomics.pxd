@@ -25,6 +25,11 @@ cdef extern from *:
     static inline int cc_swap(uint32_t *p, uint32_t *expected, uint32_t value) {
         return __atomic_compare_exchange_n(p, expected, value, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
     }
+    static inline void cc_raise(uint32_t *p, uint32_t value) {
+        uint32_t seen = __atomic_load_n(p, __ATOMIC_SEQ_CST);
+        while (seen < value &&
+               !__atomic_compare_exchange_n(p, &seen, value, 1, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {}
+    }
     static inline int cc_take(uint32_t *p) {
         uint32_t expected = 0;
         return __atomic_compare_exchange_n(p, &expected, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
@@ -45,6 +50,7 @@ cdef extern from *:
     uint16_t load_acquire_u16 "CC_LOAD_ACQUIRE"(const uint16_t *p) noexcept nogil
     uint32_t load_acquire_u32 "CC_LOAD_ACQUIRE"(const uint32_t *p) noexcept nogil
     uint64_t load_acquire_u64 "CC_LOAD_ACQUIRE"(const uint64_t *p) noexcept nogil
+    uint32_t load_seq_u32 "CC_LOAD_SEQ"(const uint32_t *p) noexcept nogil
     uint64_t load_seq_u64 "CC_LOAD_SEQ"(const uint64_t *p) noexcept nogil
     void store_seq_u64 "CC_STORE_SEQ"(uint64_t *p, uint64_t value) noexcept nogil
     void store_release_u16 "CC_STORE_RELEASE"(uint16_t *p, uint16_t value) noexcept nogil
@@ -66,6 +72,8 @@ cdef extern from *:
     uint32_t exchange_release_u32 "CC_EXCHANGE_RELEASE"(uint32_t *p, uint32_t value) noexcept nogil
     # expected -> value, and true; false, and expected set to what the word says, when it says something else.
     bint swap_u32 "cc_swap"(uint32_t *p, uint32_t *expected, uint32_t value) noexcept nogil
+    # To ``value``, unless it is as much already; with seq.
+    void raise_seq_u32 "cc_raise"(uint32_t *p, uint32_t value) noexcept nogil
     # 0 -> 1, and true; false when the word was not 0.
     bint take_u32 "cc_take"(uint32_t *p) noexcept nogil
     # ``expected`` -> ``value`` with release, and true; false when the word was something else.

@@ -1,8 +1,11 @@
 """What was flushed: which items a flush_all has made go, and which a delayed one will.
 
 "Now" is told by cas, which every storing draws anew, so that what is stored in the same second stays. A cas that a
-client chose tells nothing: such items (ITEM_EXPLICIT) go by their time, and get one later than any flush so far. A
-delayed flush takes away, at its tick, everything that was not stored or used after it; there is one at a time.
+client chose tells nothing: such items (ITEM_EXPLICIT) go by their time, and get one later than any flush so far: the
+next tick, if there was one in this. A flush that meets no such time moves nothing on, so only who flushes and stores
+such items by turns, often within a second, gets times far ahead. A delayed flush takes away, at its tick, everything
+that was not stored or used after it; there is one at a time. Of the items that go by a time which is ahead of its tick
+it takes all: those stored after it get a later one still.
 
 What is made of an old item (a sum, a longer value, what a cas has let through) does not outlive a flush that the old
 item does not. Its new cas alone would not see to that: a flush reads the last cas, and only then can say that all up to
@@ -17,14 +20,15 @@ and the first two steps of the one, and the last two of the other, are in one or
 flush read too early to know the new cas, then its step 1 comes before the other's step 3, which finds EVERY_CAS, and
 waits for step 4, or finds what step 4 has left; and lets the old item's fate be the new one's: flush_overtook. Has it
 not, then the new cas is among those that are gone. Either way the command has come just before the flush. With cas that
-are drawn in blocks the same holds, as a block is drawn before its first one is used. It costs one load.
+are drawn in blocks the same holds, as a block is drawn before its first one is used. It costs one load. Where a client
+chose the cas, steps 2 are about its time instead: the other raises ``explicit_last`` to it, and the flush reads that.
 
 An item whose cas a client chose is looked at (flush_settle) only when no flush is under way: the access may note a
 time, which must not come to lie behind the time of a flush that began before.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
-from cachecore_ext.base.atomics cimport load_acquire_u32, load_seq_u64, load_u64
+from cachecore_ext.base.atomics cimport load_acquire_u32, load_seq_u64, load_u64, raise_seq_u32
 from cachecore_ext.base.compiler cimport unlikely
 from cachecore_ext.base.lock cimport Lock, lock_acquire, lock_release
 from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_meta, item_time
@@ -33,6 +37,7 @@ cdef enum:
     NO_CAS = 0
     EVERY_CAS = 0xFFFFFFFFFFFFFFFE    # as high as any
     BEYOND_CAS = 0xFFFFFFFFFFFFFFFF
+    LAST_TIME = 0xFFFFFFFF
 
 cdef struct Flush:
     # The lock to change them; all atomic, as every lookup reads them.
@@ -42,7 +47,8 @@ cdef struct Flush:
     uint32_t fired            # ... are gone: the last delayed flush that was due
     uint32_t pending          # ... will be gone at this tick: a delayed flush; 0: none
     uint32_t explicit_gone    # items with ITEM_EXPLICIT and a time up to this one are gone
-    uint32_t explicit_stamp   # the least time that such an item gets: later than explicit_gone
+    uint32_t explicit_stamp   # the least time that such an item gets: later than explicit_gone, but for 2^32 - 1
+    uint32_t explicit_last    # the last time that such an item was given; who gives one raises it, without the lock
     uint32_t shown            # for ``stats settings``
     Lock lock                 # taken last, and for as long as these are written
 
@@ -73,6 +79,22 @@ cdef inline void flush_settle(Flush *flush) noexcept nogil:
     if unlikely(load_seq_u64(&flush.floor) == EVERY_CAS):
         lock_acquire(&flush.lock)
         lock_release(&flush.lock)
+
+
+cdef inline uint32_t time_after(uint32_t time) noexcept nogil:
+    """The next one; there is none after the last, and such an item is gone at once."""
+    return min(time, LAST_TIME - 1) + 1
+
+
+cdef inline uint32_t flush_stamp(Flush *flush, uint32_t time, uint32_t now) noexcept nogil:
+    """The time of an item that gets a cas of a client's choice, and has been given ``time``."""
+    cdef uint32_t pending = load_acquire_u32(&flush.pending)  # before the stamp: who supersedes it writes that first
+    cdef uint32_t stamp = load_acquire_u32(&flush.explicit_stamp)
+    if pending != 0 and pending < now:
+        stamp = time_after(max(pending, stamp))
+    stamp = max(time, stamp)
+    raise_seq_u32(&flush.explicit_last, stamp)
+    return stamp
 
 
 cdef inline void former_of(const Item *item, Former *former) noexcept nogil:

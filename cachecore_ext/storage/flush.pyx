@@ -2,7 +2,8 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from cachecore_ext.base.atomics cimport (
-    load_acquire_u32, load_acquire_u64, load_u32, store_release_u32, store_release_u64, store_seq_u64, store_u32,
+    load_acquire_u32, load_acquire_u64, load_seq_u32, load_u32, store_release_u32, store_release_u64, store_seq_u64,
+    store_u32,
 )
 from cachecore_ext.base.lock cimport lock_acquire, lock_release
 from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_meta, item_time
@@ -11,14 +12,16 @@ from cachecore_ext.storage.item cimport ITEM_EXPLICIT, Item, item_cas, item_meta
 cdef bint item_flushed(const Flush *flush, const Item *item, uint32_t now) noexcept nogil:
     """Whether a flush has made the item go."""
     # In the opposite order of their writing: who sees that a flush was superseded also sees what superseded it.
-    cdef uint32_t pending = load_acquire_u32(&flush.pending), fired = load_acquire_u32(&flush.fired)
+    cdef uint32_t pending = load_acquire_u32(&flush.pending), fired = load_acquire_u32(&flush.fired), due = pending
     if item_meta(item) & ITEM_EXPLICIT:
-        if item_time(item) <= load_acquire_u32(&flush.explicit_gone):
-            return True
+        # With the stamp of a flush that is about to supersede the delayed one this takes an item too many, but none
+        # too few.
+        due = max(pending, load_acquire_u32(&flush.explicit_stamp))
+        fired = max(fired, load_acquire_u32(&flush.explicit_gone))
     elif item_cas(item) <= load_acquire_u64(&flush.cas):
         return True
     return item_time(item) <= fired or (
-        pending != 0 and pending <= now and item_time(item) <= pending
+        pending != 0 and pending <= now and item_time(item) <= due
     )
 
 
@@ -46,10 +49,11 @@ cdef void flush_begin(Flush *flush) noexcept nogil:
 
 cdef void flush_end(Flush *flush, uint64_t last_cas, uint32_t now) noexcept nogil:
     """Make everything go that was stored up to ``last_cas``."""
-    cdef uint32_t gone = max(now, flush.explicit_stamp)
+    # Not less than before, even if somebody has set the clock back.
+    cdef uint32_t gone = max(now, load_seq_u32(&flush.explicit_last), flush.explicit_gone)
     # Who sees that an item is gone also sees what those have to have that are to stay. And first what makes everything
     # go, then what had made some of it go: nothing comes back in between.
-    store_u32(&flush.explicit_stamp, gone + 1)
+    store_u32(&flush.explicit_stamp, time_after(gone))
     store_release_u64(&flush.cas, last_cas)
     store_release_u32(&flush.explicit_gone, gone)
     store_release_u32(&flush.pending, 0)
@@ -62,8 +66,12 @@ cdef void flush_end(Flush *flush, uint64_t last_cas, uint32_t now) noexcept nogi
 
 cdef void flush_at(Flush *flush, uint32_t tick, uint32_t now) noexcept nogil:
     """Make everything go, at ``tick``, that was not stored or used after it."""
+    cdef uint32_t gone
     lock_acquire(&flush.lock)
     if flush.pending != 0 and flush.pending <= now:
+        gone = max(flush.pending, min(flush.explicit_stamp, load_seq_u32(&flush.explicit_last)), flush.explicit_gone)
+        store_u32(&flush.explicit_stamp, max(flush.explicit_stamp, time_after(gone)))
+        store_release_u32(&flush.explicit_gone, gone)
         store_u32(&flush.fired, flush.pending)
     store_release_u32(&flush.pending, tick)
     store_u32(&flush.shown, tick)

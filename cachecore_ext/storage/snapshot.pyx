@@ -8,7 +8,7 @@ from cachecore_ext.base.compiler cimport memory_permit, prefetch, static_same
 from cachecore_ext.base.counters cimport TOTAL_ITEMS, count_many
 from cachecore_ext.base.hashing cimport HashKey, hash_bytes
 from cachecore_ext.base.linux cimport MS_SYNC, SEEK_END, ftruncate, lseek, msync, posix_fallocate
-from cachecore_ext.storage.flush cimport Flush
+from cachecore_ext.storage.flush cimport Flush, time_after
 from cachecore_ext.storage.item cimport (
     CHAIN_META, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_LARGE, PIECE_HEADER, Item, Piece, item_cas, item_key, item_large,
     item_meta, item_nbytes, item_nkey, item_size, meta_key_offset,
@@ -301,6 +301,7 @@ cdef void load_head(Store *store, const SnapshotHead *head, int64_t downtime) no
     flush.pending = head.flush_pending
     flush.explicit_gone = head.flush_explicit_gone
     flush.explicit_stamp = head.flush_explicit_stamp
+    flush.explicit_last = time_after(max(flush.explicit_stamp, <uint32_t>head.tick))  # no item has a later one
     flush.shown = head.flush_shown
 
 

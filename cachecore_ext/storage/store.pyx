@@ -2,7 +2,7 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from cachecore_ext.base.atomics cimport add_seq_u64, load_acquire_u32, load_seq_u64, load_u64
+from cachecore_ext.base.atomics cimport add_seq_u64, load_seq_u64, load_u64
 from cachecore_ext.base.bytes cimport copy_bytes
 from cachecore_ext.base.clock cimport clock_expiry, clock_init, clock_now
 from cachecore_ext.base.compiler cimport static_same, unlikely
@@ -16,7 +16,8 @@ from cachecore_ext.base.linux cimport getrandom
 from cachecore_ext.base.numbers cimport format_u64, parse_stored_u64
 from cachecore_ext.storage.allocation cimport cursor_copy, hash_of_item, item_alloc, item_begin, item_lengthen_locked
 from cachecore_ext.storage.flush cimport (
-    Flush, Former, flush_at, flush_begin, flush_end, flush_overtook, flush_settle, former_of, item_flushed,
+    Flush, Former, flush_at, flush_begin, flush_end, flush_overtook, flush_settle, flush_stamp, former_of,
+    item_flushed,
 )
 from cachecore_ext.storage.ghosts cimport ghost_take_locked, ghosts_forget
 from cachecore_ext.storage.item cimport (
@@ -180,10 +181,11 @@ cdef void renew_cas_locked(Context *context, Item *item, uint64_t explicit_cas, 
         item_set_cas(item, next_cas(context, 0 if was_explicit else item_cas(item)))
         if was_explicit:
             item_unmark(item, ITEM_EXPLICIT)
+            item_set_time(item, min(item_time(item), context.now))
     else:
         item_set_cas(item, explicit_cas)
         item_mark(item, ITEM_EXPLICIT)
-        item_set_time(item, max(item_time(item), load_acquire_u32(&flush.explicit_stamp)))
+        item_set_time(item, flush_stamp(flush, item_time(item), context.now))
     if unlikely(flush_overtook(flush, former)):
         # The command came before the flush, which takes what it has left.
         item_mark(item, ITEM_EXPLICIT)

@@ -117,3 +117,85 @@ def test_a_flush_since_an_item_was_found_takes_it(store, explicit):
     store.put("set", b"k", b"7", explicit=explicit)
     assert not store.overtaken(store.former(b"k"))
     assert not store.overtaken(store.former(b"none"))
+
+
+# ---- the time of an item whose cas a client chose
+
+
+@pytest.mark.parametrize("flushes", [1, 2, 1000])
+def test_flushes_that_meet_no_such_item_move_no_time_on(store, flushes):
+    for _ in range(flushes):
+        store.flush()
+    store.put("set", b"k", b"7", explicit=EXPLICIT)
+    assert store.look(b"k")["time"] == store.now + 1
+
+
+def test_each_flush_takes_those_stored_since_the_last_one(store):
+    for _ in range(10):
+        store.put("set", b"k", b"7", explicit=EXPLICIT)
+        store.put("set", b"l", b"7", explicit=EXPLICIT)
+        store.advance(1)
+        assert store.get(b"k") is not None  # noted, which is later than its storing
+        store.flush()
+        store.flush()
+        assert store.get(b"k") is None
+        assert store.get(b"l") is None
+
+
+def far_ahead(store: Store) -> None:
+    """Let times run ahead of the clock."""
+    for _ in range(100):
+        store.put("set", b"k", b"7", explicit=EXPLICIT)
+        store.flush()
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("stored", [0, 3, 9, 10])
+def test_a_delayed_flush_takes_what_was_stored_before_it_is_due(store, ahead, stored):
+    """As it does with other items: what is stored in its last second goes, too."""
+    if ahead:
+        far_ahead(store)
+    store.flush(10)  # takes what is stored up to the ninth second
+    store.advance(stored)
+    for key, explicit in (b"e", EXPLICIT), (b"p", 0):
+        store.put("set", key, b"7", explicit=explicit)
+        assert store.get(key) is not None or stored == 9
+    store.advance(10)
+    assert (store.get(b"e") is None) == (store.get(b"p") is None) == (stored < 10)
+    store.flush(5)  # the one before stays done
+    assert (store.get(b"e") is None) == (stored < 10)
+    store.advance(5)
+    assert store.get(b"e") is None
+
+
+def test_delayed_flushes_by_turns_with_such_items(store):
+    far_ahead(store)
+    for _ in range(20):
+        store.flush(2)
+        store.put("set", b"e", b"7", explicit=EXPLICIT)
+        store.advance(1)
+        store.put("set", b"l", b"7", explicit=EXPLICIT)
+        store.flush(2)  # the one before was due: what was stored in its second is gone
+        assert store.get(b"l") is None
+        store.put("set", b"l", b"7", explicit=EXPLICIT)
+        assert store.get(b"l") is not None
+        store.advance(2)
+        assert store.get(b"e") is None
+
+
+def test_delayed_flushes_that_meet_no_such_item_move_no_time_on(store):
+    for _ in range(100):
+        store.flush(1)
+    store.advance(1)
+    store.put("set", b"k", b"7", explicit=EXPLICIT)
+    assert store.look(b"k")["time"] <= store.now + 1
+
+
+def test_an_item_that_gets_a_cas_of_the_servers_goes_by_the_clock_again(store):
+    far_ahead(store)
+    store.put("set", b"k", b"7", explicit=EXPLICIT)
+    store.delta(b"k", 1)
+    assert store.look(b"k")["time"] == store.now
+    store.flush(2)
+    store.advance(2)
+    assert store.get(b"k") is None

@@ -48,6 +48,7 @@ class StoreModel(RuleBasedStateMachine):
         self.highest_cas = 1
         self.pending = 0
         self.fired = 0
+        self.superseded = 0
         self.held: list[tuple[int, bytes]] = []
         self.steps = 0
 
@@ -68,7 +69,8 @@ class StoreModel(RuleBasedStateMachine):
         """Take over what the model does not predict: the time, and a new cas, higher than any before."""
         look = self.store.look(key)
         entry = self.model[key]
-        entry.used = look["time"]
+        # With a cas of the client's it may lie ahead; so it outlives a flush of this very second that was superseded.
+        entry.used = min(look["time"], self.store.now + (self.store.now == self.superseded))
         if entry.cas == 0:
             entry.cas = look["cas"]
             assert entry.cas > self.highest_cas
@@ -219,11 +221,12 @@ class StoreModel(RuleBasedStateMachine):
     def flush(self):
         self.store.flush()
         self.model.clear()
-        self.pending = self.fired = 0
+        self.pending = self.fired = self.superseded = 0
 
     @rule(delay=st.sampled_from([1, 2, 10]))
     def flush_later(self, delay):
         self.live(b"")
+        self.superseded = self.fired
         self.store.flush(delay)
         self.pending = self.store.now + delay - 1
 
