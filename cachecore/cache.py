@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
 import os
 import threading
@@ -43,8 +42,6 @@ _INHERITED: Final = "the cache is its parent's: after a fork it cannot be used; 
 
 #: Those of this process, which its children cannot use.
 _caches: weakref.WeakSet[Cache] = weakref.WeakSet()
-#: What child processes leave as it is, rather than free: it shares descriptors with their parent's.
-_abandoned: list[Engine] = []
 
 
 class Cache(Embedded, MutableMapping[Key, Any]):
@@ -246,11 +243,6 @@ class CacheServer(Server):
     def _close_engine(self, engine: Engine) -> None:
         engine.close_network()
 
-    def leave_to_the_parent(self) -> None:
-        """Do nothing any more, in a child process."""
-        atexit.unregister(self.stop)
-        self._forget()
-
 
 class _Memoizer:
     """The decorator that ``Cache.memoize`` makes."""
@@ -302,9 +294,7 @@ def _leave_to_the_parent() -> None:
         cache.callers.abandon(_INHERITED)
         cache._end.detach()
         cache._lifecycle = threading.RLock()
-        if cache._server is not None:
-            cache._server.leave_to_the_parent()
-        _abandoned.append(cache._engine)
+        cache._engine.abandon(_INHERITED)
 
 
 os.register_at_fork(after_in_child=_leave_to_the_parent)

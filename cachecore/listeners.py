@@ -9,7 +9,7 @@ import re
 import socket
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -41,6 +41,11 @@ class Listener:
     socket: socket.socket
     address: Address
     inode: tuple[int, int] | None = None  # of the UNIX socket's file
+
+    def left_to_the_parent(self) -> Listener:
+        """In a child process: what is left when its share of the socket is closed, the address."""
+        self.socket.close()
+        return replace(self, inode=None)
 
     def close(self) -> None:
         """Close the socket, and remove the UNIX socket's file if it is still this one's."""

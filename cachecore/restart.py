@@ -98,6 +98,11 @@ class MemoryFile:
 
     def close(self) -> None:
         """Let others have the file."""
+        fcntl.flock(self._fd, fcntl.LOCK_UN)  # a child process has it open, too
+        os.close(self._fd)
+
+    def leave_to_the_parent(self) -> None:
+        """In a child process: it stays the parent's."""
         os.close(self._fd)
 
     def _take_meta(self) -> bytes:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
@@ -32,6 +33,10 @@ Users = list[tuple[bytes, bytes]]
 
 _RENDERING_FAILED: Final = b"SERVER_ERROR internal error, see the server's log\r\n"
 _OUT_OF_MEMORY: Final = b"SERVER_ERROR out of memory\r\n"
+_INHERITED: Final = "the server is its parent's: after a fork a child process can only be its client"
+
+#: Those of this process, of which its children have nothing but the address.
+_servers: weakref.WeakSet[Server] = weakref.WeakSet()
 
 
 def engine_options(settings: Settings, users: Users | None = None) -> dict[str, Any]:
@@ -145,6 +150,9 @@ class Server:
     ``memory_file`` and it was stopped with ``save``. Signals, the process's user
     and its limits are left alone.
 
+    After a fork it stays the parent's. The child process may ask for its ``addresses`` and connect; ``clock``,
+    ``stats`` and the like raise RuntimeError there, ``stop`` ends nothing, and ``start`` starts another server.
+
     Raises:
         SettingsError: an option has a wrong value.
         TypeError: there is no option of that name, or both settings and options are given.
@@ -171,6 +179,8 @@ class Server:
         self._threads: list[threading.Thread] = []
         self._engine: Engine | None = None
         self._memory: MemoryFile | None = None
+        self._why_not = ""
+        _servers.add(self)
 
     def start(self, sockets: Iterable[socket.socket] = ()) -> Self:
         """Listen and serve; return once clients can connect.
@@ -280,7 +290,7 @@ class Server:
 
     def _running(self) -> Engine:
         if self._engine is None:
-            raise RuntimeError("the server is not running")
+            raise RuntimeError(self._why_not or "the server is not running")
         return self._engine
 
     def _start(self, sockets: list[socket.socket]) -> None:
@@ -343,6 +353,23 @@ class Server:
 
     def _forget(self) -> None:
         self._listeners, self._threads, self._engine, self._memory = [], [], None, None
+        self._why_not = ""
+
+    def leave_to_the_parent(self) -> None:
+        """In a child process, which has the memory as some thread left it, and no thread that would go on."""
+        self._lifecycle = threading.Lock()
+        if self._engine is None:
+            return
+        atexit.unregister(self.stop)
+        self._engine.abandon(_INHERITED)
+        if self._memory is not None:
+            self._memory.leave_to_the_parent()
+        listeners = [listener.left_to_the_parent() for listener in self._listeners]
+        self._forget()
+        self._listeners = listeners
+        self._why_not = _INHERITED
+        self._stopped = threading.Event()
+        self._stopped.set()
 
 
 def _serve_admin(engine: Engine, admin: Admin) -> None:
@@ -376,3 +403,11 @@ def _render(admin: Admin, line: bytes) -> bytes | None:
 
         logging.getLogger("cachecore").exception("rendering the answer to %r failed", line)
         return _RENDERING_FAILED
+
+
+def _leave_to_the_parent() -> None:
+    for server in list(_servers):
+        server.leave_to_the_parent()
+
+
+os.register_at_fork(after_in_child=_leave_to_the_parent)

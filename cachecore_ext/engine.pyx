@@ -92,6 +92,7 @@ cdef class Engine(Keeper):
     cdef Users users
     cdef TicketList questions
     cdef Callers embedded          # the cache that calls the store from this process, or None
+    cdef bint abandoned             # in a child process: nothing is freed any more
     cdef uint32_t stopping          # the network's threads are to end; atomic
     cdef dict asked                 # token -> None: tickets that Python holds
     cdef dict baseline              # what the counters stood at when they were reset
@@ -312,6 +313,8 @@ cdef class Engine(Keeper):
     cdef void _release(self) noexcept:
         """Free everything, in whatever state it is."""
         cdef uint32_t i
+        if self.abandoned:
+            return
         if self.embedded is not None:
             self.embedded.detach()
         self.embedded = None
@@ -435,6 +438,18 @@ cdef class Engine(Keeper):
 
     def close(self):
         self._release()
+
+    def abandon(self, str why not None):
+        cdef uint32_t i
+        self.why = why
+        if self.closed:
+            return
+        if self.shared.by_fd != NULL:
+            for i in range(self.shared.top_fd + 1):
+                if self.shared.by_fd[i].owner != 0:
+                    close(<int>i)
+        self.abandoned = True
+        self.closed = True
 
     def save(self):
         """close, leaving memory_fd's file so that it can be taken up."""

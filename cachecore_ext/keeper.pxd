@@ -13,6 +13,7 @@ cdef class Keeper:
     cdef Maintenance maintenance
     cdef uint32_t ending         # the maintenance is to end; atomic
     cdef bint closed
+    cdef str why                 # ... in words
 
     cdef _open_store(self, const StoreSettings *settings)
     cdef _open_maintenance(self, CounterSet *counters, EventLog *log)

@@ -66,7 +66,7 @@ cdef class Keeper:
 
     cdef _check_open(self):
         if self.closed or self.store == NULL:
-            raise RuntimeError("the engine is closed")
+            raise RuntimeError(self.why or "the engine is closed")
 
     def run_maintenance(self):
         self._check_open()

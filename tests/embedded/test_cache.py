@@ -19,6 +19,7 @@ import pytest
 import cachecore_ext
 from cachecore import Cache, TooLargeError
 from cachecore_ext.embedded import Embedded
+from tests.support.children import in_a_child
 
 MEBIBYTE = 1 << 20
 
@@ -318,19 +319,32 @@ def test_it_ends_with_its_last_reference():
     assert threading.active_count() == threads - 1
 
 
-def test_a_child_process_is_told():
+@pytest.mark.parametrize("served", [False, True])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda cache, _: cache.get("a"), lambda cache, _: cache.serve(), lambda cache, _: cache.stats(),
+        lambda cache, _: cache.clock.now, lambda _, clock: clock.now, lambda _, clock: clock.freeze(),
+    ],
+    ids=["get", "serve", "stats", "clock", "a clock from before", "which is stopped"],
+)  # fmt: skip
+def test_a_child_process_is_told(call, served):
     with Cache() as cache:
         cache["a"] = b"1"
-        child = os.fork()
-        if child == 0:
-            try:
-                cache.get("a")
-            except RuntimeError as error:
-                cache.close()
-                os._exit(42 if "fork" in str(error) else 1)
-            os._exit(2)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+        clock = cache.clock
+        if served:
+            cache.serve()
+
+        def told():
+            with pytest.raises(RuntimeError, match="the cache is its parent's: after a fork"):
+                call(cache, clock)
+            cache.close()
+
+        assert in_a_child(told) == 0
         assert cache["a"] == b"1"
+        now = clock.now
+        clock.advance(5)
+        assert clock.now - now >= 5
 
 
 def test_it_is_not_pickled(cache):

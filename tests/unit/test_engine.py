@@ -30,7 +30,7 @@ ARGUMENTS = {
 }
 
 #: What may be called all the same.
-HARMLESS = {"close_network", "stop_network", "close", "set_users", "stop"}
+HARMLESS = {"abandon", "close_network", "stop_network", "close", "set_users", "stop"}
 
 
 def test_a_closed_engine_says_so() -> None:

@@ -58,7 +58,7 @@ class StoreModel(RuleBasedStateMachine):
     def live(self, key):
         now = self.store.now
         if self.pending and self.pending <= now:
-            self.fired, self.pending = self.pending, 0
+            self.fired, self.pending, self.superseded = self.pending, 0, 0
         entry = self.model.get(key)
         if entry and ((entry.end and entry.end <= now) or entry.used <= self.fired):
             del self.model[key]
