@@ -95,9 +95,14 @@ class Commands(Sequence[Command]):
         self._kept.clear()
 
 
+def words_of(line: bytes) -> list[bytes]:
+    """The words of a line, which blanks alone divide: other white space is part of a key."""
+    return [word for word in line.split(b" ") if word]
+
+
 def parse_line(line: bytes, connection: int) -> Command | None:
     """The command of a line, given without its end; None where it cannot be told how long its value is."""
-    words = [word for word in line.split(b" ") if word]
+    words = words_of(line)
     name = words[0].decode("ascii", "replace") if words else ""
     size: int | None = None
     if name in STORAGE:

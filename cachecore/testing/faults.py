@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from typing import Final, NamedTuple, Protocol
 
-from .commands import STORAGE, Command, checked
+from .commands import STORAGE, Command, checked, words_of
 
 #: A key, several, or a pattern that is looked for in it.
 Keys = bytes | str | Collection[bytes | str] | re.Pattern[bytes] | re.Pattern[str]
@@ -208,7 +208,7 @@ class Faults:
 
         def do(command: Command, raw: bytes, exchange: Exchange) -> Outcome:
             if command.name in ("set", "ms"):
-                key, flags = command.line.split()[1], command.line.split()[3:]
+                _, key, _, *flags = words_of(command.line)
                 base64 = b" b" if command.name == "ms" and b"b" in flags else b""
                 exchange(b"md %s%s q\r\n" % (key, base64))
             return Outcome(b"" if command.noreply else _FULL)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from .commands import Command, Commands, parse_line
+from .commands import Command, Commands, parse_line, words_of
 from .faults import Fault, Faults
 
 _CHUNK: Final = 65_536
@@ -40,11 +40,13 @@ class Proxy:
 
     faults: Faults
 
-    def __init__(self, upstream: tuple[str, int], commands: Commands, *, authenticating: bool) -> None:
+    def __init__(self, upstream: tuple[str, int], commands: Commands, *, authenticating: bool, value_max: int) -> None:
         self.upstream: Final = upstream
         self.commands = commands
         #: Whether the server wants to know who it is first.
         self.authenticating = authenticating
+        #: The server may refuse a longer value as soon as it has read the length: bytes.
+        self.value_max: Final = value_max
         self._holder = _bound(("127.0.0.1", 0))  # never listens, and keeps the port from everybody else
         self.address: Final[tuple[str, int]] = self._holder.getsockname()
         self._listener: socket.socket | None = None
@@ -119,14 +121,18 @@ class _Stream:
             seen = len(self._buffer)
             if seen > _LINE_MAX:
                 return self.rest()
-            self._receive()
+            self.receive()
         return self._take(end + 1)
 
     def exactly(self, size: int) -> bytes:
         """So many bytes. Raises _EndedError, OSError."""
         while len(self._buffer) < size:
-            self._receive()
+            self.receive()
         return self._take(size)
+
+    def at_most(self, size: int) -> bytes:
+        """What is in the buffer, up to so many bytes."""
+        return self._take(min(size, len(self._buffer)))
 
     def rest(self) -> bytes:
         """What is in the buffer."""
@@ -142,7 +148,8 @@ class _Stream:
         del self._buffer[:size]
         return taken
 
-    def _receive(self) -> None:
+    def receive(self) -> None:
+        """Wait for something, into the buffer. Raises _EndedError, OSError."""
         received = self.socket.recv(_CHUNK)
         if not received:
             raise _EndedError
@@ -183,17 +190,35 @@ class _Link:
         command = parse_line(line.rstrip(b"\r\n"), self._number) if line.endswith(b"\n") and line[0] < 0x80 else None
         if command is None:
             return self._relay(line)
-        raw = line
-        if command.size is not None:
-            raw += self._client.exactly(command.size + 2)
+        size = 0 if command.size is None else command.size + 2
+        doubtful = size > self._proxy.value_max + 2
+        raw = line if doubtful else line + self._client.exactly(size)
         self._proxy.commands.record(command)
         fault = self._proxy.faults.strike(command)
         if fault is not None:
-            return self._suffer(fault, command, raw)
-        if command.name in _LAST_COMMANDS:
+            return self._suffer(fault, command, raw + self._client.exactly(size) if doubtful else raw)
+        if command.name in _LAST_COMMANDS or (doubtful and not self._known):
             return self._relay(raw)
+        if doubtful:
+            self._pass_doubtful(raw, size)
+            raw = b""
         self._pass_on(command, raw)
         return True
+
+    def _pass_doubtful(self, line: bytes, size: int) -> None:
+        """Send a command and its ``size`` bytes, and pass on what the server says before it has all of them.
+
+        A client may hear so that they are refused, and wait for that. Raises _EndedError, OSError.
+        """
+        client, server = self._client, self._server
+        server.socket.sendall(line)
+        while size > 0:
+            if client.empty:
+                self._await_client()
+                client.receive()
+            part = client.at_most(size)
+            server.socket.sendall(part)
+            size -= len(part)
 
     def _await_client(self) -> None:
         """Wait for the client to say something. Raises _EndedError if the server closes meanwhile: it was idle."""
@@ -222,7 +247,7 @@ class _Link:
 
     def _suffer(self, fault: Fault, command: Command, raw: bytes) -> bool:
         def exchange(request: bytes) -> bytes:
-            return b"".join(self._replies(request, request.split()[:1] == [b"mn"]))
+            return b"".join(self._replies(request, words_of(request.rstrip(b"\r\n"))[:1] == [b"mn"]))
 
         outcome = fault.outcome(command, raw, exchange)
         if outcome.late:
@@ -286,7 +311,7 @@ class _Link:
 
 def _value_size(line: bytes) -> int | None:
     """The size of the value that follows this line of a reply; None where none does."""
-    words = line.split()
+    words = words_of(line.rstrip(b"\r\n"))
     at = {b"VALUE": 3, b"VA": 1}.get(words[0]) if words else None
     if at is None or len(words) <= at or not words[at].isdigit():
         return None

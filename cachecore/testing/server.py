@@ -26,6 +26,7 @@ Auth = tuple[str, str] | Sequence[tuple[str, str]]
 #: Libraries that speak the text or the meta protocol, by what one imports.
 CLIENT_LIBRARIES: Final = ("pymemcache", "aiomcache", "emcache", "meta_memcache", "pylibmc", "memcache")
 _TIMEOUT: Final = 10.0
+_ITEM_BESIDE: Final = 512  # bytes of an item beside its value, at most
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ class CacheServer:
         self._start_server()
         if self._wants_proxy:
             try:
-                proxy = Proxy(self._direct(), Commands(), authenticating=bool(self.users))
+                value_max = self.server.settings.max_item_size - _ITEM_BESIDE
+                proxy = Proxy(self._direct(), Commands(), authenticating=bool(self.users), value_max=value_max)
                 proxy.faults = Faults(proxy, self.flush)
                 proxy.accept()
             except OSError:

@@ -162,6 +162,14 @@ def test_a_full_server(proxied, client):
     assert client.ask(b"set a 0 0 3\r\nabc\r\nget a\r\n", END) == STORED + HIT
 
 
+def test_a_full_server_knows_keys_with_white_space(proxied, client):
+    key = b"a\tb\x0bc"
+    client.ask(b"set %s 0 0 1\r\nx\r\n" % key, b"STORED\r\n")
+    with proxied.faults.full():
+        client.ask(b"set %s 0 0 1\r\nx\r\n" % key, b"\r\n")
+    assert client.ask(b"get %s\r\n" % key, b"END\r\n") == b"END\r\n"
+
+
 def test_a_full_server_replies_as_one_that_is_full(proxied):
     """The real thing, of 1 MiB without evictions, loses the old value and says the same."""
     with CacheServer(memory_limit=2, disable_evictions=True, slab_chunk_max=1024 // 2) as server, Client(

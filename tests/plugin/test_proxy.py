@@ -33,6 +33,14 @@ TRICKY = b"x\r\nMN\r\nVALUE a 0 99\r\nEND\r\n"
         b"set a 0 0 1\r\nx\r\nquit\r\nget a\r\n",
         b"verbosity 1\r\ncache_memlimit 64\r\nstats reset\r\n",
         b"watch nonsense\r\nget a\r\n",
+        b"set a\tb 1000 0 3\r\nabc\r\nget a\tb\r\nversion\r\n",
+        b"set a\x0bb 0 0 6\r\nx\r\nMN\r\r\nget a\x0bb\r\nmg a\x0bb v\r\nversion\r\n",
+        b"mn\tx\r\nversion\r\n",
+        b"set a 0 0 1048500\r\n%s\r\nget a\r\n" % (b"v" * 1_048_500),
+        b"set a 0 0 1048300\r\n%s\r\nget a\r\n" % (b"v" * 1_048_300),
+        b"set a 0 0 2000000 noreply\r\n%s\r\nget a\r\n" % (b"v" * 2_000_000),
+        b"ms a 2000000 q\r\n%s\r\nmn\r\nget a\r\n" % (b"v" * 2_000_000),
+        b"set a 0 0 9999999999\r\nversion\r\nget a\r\n",
     ],
 )
 def test_replies_are_those_of_the_server(request_bytes, direct, proxied):
@@ -51,6 +59,28 @@ def test_a_command_in_pieces(proxied):
         for piece in (b"se", b"t a 0 0 3\r", b"\nab", b"c\r"):
             client.send(piece)
         assert client.ask(b"\n", b"STORED\r\n") == b"STORED\r\n"
+
+
+@pytest.mark.parametrize("size", [1_048_570, 3_000_000, 9_999_999_999])
+def test_who_waits_to_hear_that_a_value_is_too_long(size, direct, proxied):
+    answers = []
+    for server in direct, proxied:
+        with Client(server.address) as client:
+            answers.append(client.ask(b"set a 0 0 %d\r\n" % size, b"\r\n"))
+    assert answers[0] == answers[1]
+    assert b"ERROR" in answers[0]
+
+
+def test_after_a_value_that_is_too_long_all_goes_on(proxied):
+    with Client(proxied.address) as client:
+        client.ask(b"set a 0 0 3000000\r\n", b"too large for cache\r\n")
+        client.send(b"v" * 1_000_000)
+        client.send(b"v" * 2_000_000 + b"\r\n")
+        with proxied.faults.server_error(commands="get") as fault:
+            assert client.ask(b"get a\r\n", b"\r\n") == b"SERVER_ERROR injected by the test\r\n"
+        assert fault.hits == 1
+        assert client.ask(b"get a\r\n", b"END\r\n") == b"END\r\n"
+    assert [command.name for command in proxied.commands] == ["set", "get", "get"]
 
 
 def test_a_watcher_watches(proxied):
