@@ -7,6 +7,7 @@ the others say 0 or no, as memcached does then.
 from __future__ import annotations
 
 import os
+import re
 import resource
 import struct
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ Fields = Mapping[str, Value]
 FIRST_TICK: Final = 62
 
 _END: Final = b"END\r\n"
+_NOT_SHOWN: Final = re.compile(rb"[\x00-\x20\x7f%]")
 
 #: Whether a field is shown.
 _Condition = Callable[[Control, Options], bool]
@@ -302,9 +304,16 @@ def cachedump(control: Control, cls: int, limit: int) -> bytes:
     return b"".join((*lines, _END))
 
 
+def _percent(match: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % ord(match[0])
+
+
 def prefixes(control: Control) -> bytes:
-    """The reply to ``stats detail dump``."""
-    lines = (b"PREFIX %s get %d hit %d set %d del %d\r\n" % row for row in control.prefix_stats())
+    """The reply to ``stats detail dump``. What would break a line, in a key that came as base64, is %XX, as % is."""
+    lines = (
+        b"PREFIX %s get %d hit %d set %d del %d\r\n" % (_NOT_SHOWN.sub(_percent, prefix), gets, hits, sets, deletes)
+        for prefix, gets, hits, sets, deletes in control.prefix_stats()
+    )
     return b"".join((*lines, _END))
 
 

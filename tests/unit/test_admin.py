@@ -359,6 +359,12 @@ def test_dumps(bench):
     assert bench.admin.answer(b"stats detail dump x") == b"PREFIX p get 1 hit 2 set 3 del 4\r\nEND\r\n"
 
 
+def test_no_prefix_breaks_a_line(bench):
+    bench.engine.prefixes = [(b"a\r\nEND\r\nb%20 \x00\x7f\xff~", 0, 0, 1, 0)]
+    reply = b"PREFIX a%0D%0AEND%0D%0Ab%2520%20%00%7F\xff~ get 0 hit 0 set 1 del 0\r\nEND\r\n"
+    assert bench.admin.answer(b"stats detail dump") == reply
+
+
 def test_what_is_changed_shows_in_the_settings(bench):
     for line in (b"slabs automove 2", b"lru tune 11 22 0.33 4.4", b"lru_crawler sleep 55", b"stats detail on"):
         assert bench.admin.answer(line) == OK
