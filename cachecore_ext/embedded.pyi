@@ -45,7 +45,8 @@ class Embedded:
 
         Raises:
             TooLargeError: it is larger than ``max_item_size``; an older value is gone.
-            MemoryError: there is no room, and nothing to evict for it.
+            MemoryError: there is no room, and nothing to evict for it. For a moment that is so, too, when a full cache
+                gets values of a size that it had none of, until the upkeep has taken memory from the others.
             TypeError: it is no bytes, and there is no serializer.
         """
 
