@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ELSEWHERE = {
     "data-plane.md": "cachecore_ext/README.md",
     "howto/examples.md": "examples/README.md",
+    "howto/contrib.md": "contrib/README.md",
     "performance/bench.md": "bench/README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
