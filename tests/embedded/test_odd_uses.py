@@ -184,7 +184,8 @@ def test_closing_while_every_kind_of_call_is_under_way():
 
 def test_sources_that_were_not_built_say_so(tmp_path, monkeypatch):
     """They come first in a checkout, whatever is installed."""
-    (tmp_path / "cachecore_ext.py").write_bytes(Path(cachecore_ext.__file__).read_bytes())
+    (tmp_path / "cachecore_ext").mkdir()
+    (tmp_path / "cachecore_ext" / "__init__.py").write_bytes(Path(cachecore_ext.__file__).read_bytes())
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "cachecore_ext")
     with pytest.raises(ImportError, match=r"not built in .*: go to another folder"):
