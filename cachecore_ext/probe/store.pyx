@@ -506,8 +506,8 @@ cdef class Store:
         of = &self.maintenance.mover
         return {
             "moved": of.moved, "rescues": of.rescues, "chunk_rescues": of.chunk_rescues,
-            "inline_reclaim": of.inline_reclaim, "evictions": of.evictions, "busy_items": of.busy_items,
-            "busy_nomem": of.busy_nomem, "given_up": of.shunned - 1 if of.shunned else None, "moving": bool(of.moving),
+            "inline_reclaim": of.inline_reclaim, "busy_items": of.busy_items, "busy_nomem": of.busy_nomem,
+            "given_up": of.shunned - 1 if of.shunned else None, "moving": bool(of.moving),
         }
 
     def automove(self, uint32_t mode):

@@ -98,7 +98,6 @@ cdef void *room_for(Mover *mover, Context *context, uint32_t cls, uint32_t lists
     for i in range(EVICTIONS_FOR_ONE):
         if chunk != NULL or store_evict(context, lists) != EVICTED:
             break
-        add_u64(&mover.evictions, 1)
         later[0] = True
         chunk = slab_alloc(&store.slabs, cls)
     return chunk
@@ -161,7 +160,6 @@ cdef bint take(Mover *mover, Context *context, LruClass *lists, Item *item, bint
     if gone:
         store_release(context.store, item)
         add_u64(&mover.inline_reclaim, ended)
-        add_u64(&mover.evictions, 1 - ended)
     return gone
 
 
