@@ -24,7 +24,7 @@ from cachecore_ext.storage.item cimport (
 )
 from cachecore_ext.storage.lru cimport SEGMENTS, LruClass, lru_look
 from cachecore_ext.storage.store cimport (
-    EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, PUT_ADD, PUT_REPLACE, PUT_SET, STORED, STORE_BY_CAS, TOO_LARGE, Context,
+    NO_MEMORY, NON_NUMERIC, NOT_FOUND, PUT_ADD, PUT_REPLACE, PUT_SET, STORED, STORE_BY_CAS, TOO_LARGE, Context,
     Put, Store, StoreStatus, ValueCursor, cursor_open, cursor_skip, store_class, store_class_for, store_count_hit,
     store_delta_locked, store_fetched_locked, store_find_locked, store_flush, store_hash, store_hold_locked,
     store_lock, store_look_up_locked, store_put, store_release, store_unlink_locked, store_unlock,
@@ -279,6 +279,7 @@ cdef class Callers:
             if lock_try(&self.each[i].lock):
                 return i
         return 0
+
 
 cdef class Embedded:
     """A store's operations for the process that it lies in, once an Engine has its ``callers``."""

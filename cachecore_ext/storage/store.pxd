@@ -148,8 +148,6 @@ cdef inline uint64_t store_shown_cas(const Store *store, const Item *item) noexc
     return item_cas(item) if store.use_cas else 0
 
 
-
-
 cdef inline uint32_t store_class_for(const Store *store, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:
     """The slab class that an item with such a value is counted under."""
     cdef uint32_t meta = meta_layout(nkey, flags, nbytes, store.slabs.chunk_max)
