@@ -207,7 +207,8 @@ def test_nothing_is_cimported_in_vain(room):
 
 
 def test_a_name_cimported_in_vain_is_seen():
-    contract = "from libc.stdint cimport int64_t, uint8_t, uint32_t\nfrom a cimport (\n    b, c as d,\n)\ncdef int64_t n\n"
+    contract = "from libc.stdint cimport int64_t, uint8_t, uint32_t\nfrom a cimport (\n    b, c as d,\n)\n"
+    contract += "cdef int64_t n\n"
     body = "from libc.math cimport ceil, floor\ncdef uint8_t f():\n    return floor(1.5)  # uint32_t\n"
     assert cimported_in_vain(contract, body, {"b"}) == {"uint32_t", "d", "ceil"}
 
