@@ -57,7 +57,6 @@ def run(arguments: list[str]) -> None:
     with_plots = can_plot(options)
     if not options.draw:
         command = command_of(options)
-
         entries |= chapters.run_all(chosen, options.short, command, say)
     print(chapters.write(entries, options.output, plots=with_plots))
     print(f"Written to {options.output}")

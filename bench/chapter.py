@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bench import report
 
@@ -37,3 +38,13 @@ def run_alone(
         plot(result, options.output)
     except ImportError:
         print("no plot: matplotlib is not installed", file=sys.stderr)
+
+
+def keep_figure(figure: Any, path: Path) -> list[Path]:
+    """Write a figure of pyplot's, and let it go; the same figures make the same file."""
+    from matplotlib import pyplot
+
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+    return [path]

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.chapter import Say, run_alone
+from bench.chapter import Say, keep_figure, run_alone
 from bench.errors import MissingTool, run_command
 
 KEYS = 20_000
@@ -172,11 +172,7 @@ def plot(result: dict, directory: Path) -> list[Path]:
     axis.set_yscale("log")
     axis.set_ylabel(f"ns, values of {VALUES[0]} bytes, one thread")
     axis.legend()
-    figure.tight_layout()
-    path = directory / "embedded.svg"
-    figure.savefig(path)
-    pyplot.close(figure)
-    return [path]
+    return keep_figure(figure, directory / "embedded.svg")
 
 
 if __name__ == "__main__":

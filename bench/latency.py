@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 
 from bench import build, report
+from bench.chapter import keep_figure
 from bench.errors import BenchError, run_command
 from bench.measure import pinned, quantile
 from bench.servers import KINDS, Launch, Server
@@ -491,12 +492,8 @@ def plot(result: Result, directory: Path) -> list[Path]:
     panels[0][0].legend(fontsize=7)
     figure.supxlabel("percentile", fontsize=9)
     figure.supylabel("time from due to answered, us", fontsize=9)
-    figure.tight_layout()
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "latency.svg"
-    figure.savefig(path)
-    pyplot.close(figure)
-    return [path]
+    return keep_figure(figure, directory / "latency.svg")
 
 
 def draw_curve(panel, row: Result) -> None:

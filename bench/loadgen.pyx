@@ -17,11 +17,12 @@ from bench.histogram cimport histogram_note, histogram_pairs
 from bench.sockets cimport (
     EAGAIN, EINTR, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLIN, EPOLLOUT, MSG_DONTWAIT, MSG_NOSIGNAL,
     bench_errno, bench_load4, bench_load8, bench_store8, epoll_create1, epoll_event, epoll_wait, iovec, msghdr,
-    now_ns, recv, send, sendmsg, strerror, watch,
+    now_ns, recv, send, sendmsg, watch,
 )
 
 import os
-import socket
+
+from bench import streams
 
 OUTCOMES = {
     RUN_UNKNOWN_HEAD: "wrong reply: unexpected beginning",
@@ -29,9 +30,9 @@ OUTCOMES = {
     RUN_WRONG_KEY: "wrong reply: it is about another key",
     RUN_WRONG_COUNT: "wrong reply: not one answer for each key",
     RUN_SURPLUS: "wrong reply: bytes after the last expected one",
-    RUN_CLOSED: "the server closed a connection",
+    RUN_CLOSED: streams.CLOSED,
     RUN_STALLED: "no reply for too long (a reply too short, or a server that hangs)",
-    RUN_SYSCALL: "a system call failed",
+    RUN_SYSCALL: streams.SYSTEM_CALL,
 }
 
 
@@ -469,7 +470,7 @@ cdef class LoadGenerator:
         if self.load.epoll < 0:
             raise OSError(bench_errno(), os.strerror(bench_errno()))
         for i in range(connections):
-            client = open_stream(address)
+            client = streams.open_stream(address)
             self.sockets.append(client)
             conn = &self.load.conn[<size_t>i]
             self.load.connections += 1
@@ -517,21 +518,12 @@ cdef class LoadGenerator:
 
     def _explain(self, int outcome):
         """One line for a failed run."""
-        message = OUTCOMES[outcome]
-        if outcome == RUN_SYSCALL:
-            message += ": " + strerror(self.load.failed_errno).decode()
-        elif self.load.sample_size:
-            message += f": {<bytes>self.load.sample[:self.load.sample_size]!r}"
-        return f"{message} (after {self.load.done_requests} good replies)"
+        cdef bytes sample = <bytes>self.load.sample[:self.load.sample_size]
+        return streams.explain(OUTCOMES[outcome], self.load.failed_errno, sample, self.load.done_requests)
 
     def close(self):
         """Close the connections; again is a no-op."""
-        for client in self.sockets:
-            client.close()
-        self.sockets.clear()
-        if self.load.epoll >= 0:
-            os.close(self.load.epoll)
-            self.load.epoll = -1
+        self.load.epoll = streams.close_all(self.sockets, self.load.epoll)
         self.load.connections = 0
 
     def __enter__(self):
@@ -554,19 +546,3 @@ cdef class LoadGenerator:
         free(self.load.ascii)
         free(self.load.buffer)
         free(self.load.parts)
-
-
-def open_stream(address):
-    """A connected, non-blocking stream socket."""
-    if isinstance(address, tuple):
-        client = socket.create_connection(address, timeout=10)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    else:
-        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            client.connect(os.fspath(address))
-        except OSError:
-            client.close()
-            raise
-    client.setblocking(False)
-    return client

@@ -17,7 +17,7 @@ from itertools import accumulate, islice
 from pathlib import Path
 
 from bench import build, workload
-from bench.chapter import Say, run_alone
+from bench.chapter import Say, keep_figure, run_alone
 from bench.errors import BenchError, run_command
 from bench.measure import preload
 from bench.report import COLOURS
@@ -342,11 +342,7 @@ def plot(result: dict, directory: Path) -> list[Path]:
         axis.set_title(title, fontsize=10)
     axes[2].set_yscale("log")
     axes[0].legend()
-    figure.tight_layout()
-    path = directory / "memory.svg"
-    figure.savefig(path)
-    pyplot.close(figure)
-    return [path]
+    return keep_figure(figure, directory / "memory.svg")
 
 
 if __name__ == "__main__":

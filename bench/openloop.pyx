@@ -19,12 +19,13 @@ from bench.drawing cimport draw
 from bench.histogram cimport Histogram, histogram_note, histogram_pairs
 from bench.sockets cimport (
     EAGAIN, EINTR, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLIN, EPOLLOUT, MSG_DONTWAIT, MSG_NOSIGNAL, bench_errno,
-    bench_load8, bench_store8, epoll_create1, epoll_event, epoll_wait, now_ns, recv, send, strerror, watch,
+    bench_load8, bench_store8, epoll_create1, epoll_event, epoll_wait, now_ns, recv, send, watch,
 )
 
 import os
 
-from bench.loadgen import LoadError, open_stream
+from bench import streams
+from bench.loadgen import LoadError
 from bench.wire import FILLER, KEY, KEYS_MAX
 
 cdef enum:
@@ -48,9 +49,9 @@ cdef enum Outcome:
 OUTCOMES = {
     RUN_REPLY: "wrong reply",
     RUN_SURPLUS: "a reply that nothing was asked for",
-    RUN_CLOSED: "the server closed a connection",
+    RUN_CLOSED: streams.CLOSED,
     RUN_STALLED: "no reply for too long",
-    RUN_SYSCALL: "a system call failed",
+    RUN_SYSCALL: streams.SYSTEM_CALL,
 }
 
 cdef struct Shape:
@@ -567,7 +568,7 @@ cdef class OpenLoop:
         if self.load.epoll < 0:
             raise OSError(bench_errno(), os.strerror(bench_errno()))
         for i in range(self.load.connections + 1):
-            client = open_stream(address)
+            client = streams.open_stream(address)
             self.sockets.append(client)
             self.load.conn[i].fd = client.fileno()
             if watch(self.load.epoll, EPOLL_CTL_ADD, client.fileno(), EPOLLIN, &self.load.conn[i]) < 0:
@@ -631,21 +632,12 @@ cdef class OpenLoop:
 
     def _explain(self, int outcome):
         """One line for a failed run."""
-        message = OUTCOMES[outcome]
-        if outcome == RUN_SYSCALL:
-            message += ": " + strerror(self.load.failed_errno).decode()
-        elif self.load.sample_size:
-            message += f": {<bytes>self.load.sample[:self.load.sample_size]!r}"
-        return f"{message} (after {self.load.done} good replies)"
+        cdef bytes sample = <bytes>self.load.sample[:self.load.sample_size]
+        return streams.explain(OUTCOMES[outcome], self.load.failed_errno, sample, self.load.done)
 
     def close(self):
         """Close the connections; again is a no-op."""
-        for client in self.sockets:
-            client.close()
-        self.sockets.clear()
-        if self.load.epoll >= 0:
-            os.close(self.load.epoll)
-            self.load.epoll = -1
+        self.load.epoll = streams.close_all(self.sockets, self.load.epoll)
 
     def __enter__(self):
         return self

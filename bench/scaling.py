@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from bench import build
-from bench.chapter import Say, run_alone
+from bench.chapter import Say, keep_figure, run_alone
 from bench.errors import run_command
 from cachecore_ext.probe import Store
 
@@ -252,11 +252,7 @@ def plot(result: dict, directory: Path) -> list[Path]:
         axis.set_xticks(list(THREADS))
         axis.set_ylim(bottom=0)
         axis.legend()
-    figure.tight_layout()
-    path = directory / "scaling.svg"
-    figure.savefig(path)
-    pyplot.close(figure)
-    return [path]
+    return keep_figure(figure, directory / "scaling.svg")
 
 
 if __name__ == "__main__":

@@ -133,19 +133,19 @@ class Extended:
         "num",
         20,
         whole(1, 79, "hot_lru_pct must be > 1 and < 80", EXIT_FAILURE),
-        "percent of a class's memory for its hot list",
+        "with lru_policy=segmented: percent of a class's memory for its hot list",
     )
     warm_lru_pct: int = suboption(
         "num",
         40,
         whole(1, 79, "warm_lru_pct must be > 1 and < 80", EXIT_FAILURE),
-        "percent of a class's memory for its warm list; with hot_lru_pct at most 80",
+        "the same for its warm list; with hot_lru_pct at most 80",
     )
     hot_max_factor: float = suboption(
         "num",
         0.2,
         ratio(0, math.inf, "hot_max_factor must be > 0"),
-        "an item leaves the hot list when idle longer than this times the age of the cold list",
+        "with lru_policy=segmented: how long an item of the hot list may be idle, times the age of the cold list",
     )
     warm_max_factor: float = suboption(
         "num",

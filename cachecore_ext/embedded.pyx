@@ -4,7 +4,7 @@ from cpython.number cimport PyNumber_Index
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.math cimport ceil, isnan
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from cachecore_ext.base.bytes cimport copy_bytes, word_end
 from cachecore_ext.base.clock cimport clock_now
@@ -24,10 +24,10 @@ from cachecore_ext.storage.item cimport (
 )
 from cachecore_ext.storage.lru cimport SEGMENTS, LruClass, lru_look
 from cachecore_ext.storage.store cimport (
-    EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, PUT_ADD, PUT_REPLACE, PUT_SET, STORED, STORE_BY_CAS, TOO_LARGE, Context,
-    Put, Store, StoreStatus, ValueCursor, cursor_open, cursor_skip, store_class, store_class_for, store_count_hit,
+    NO_MEMORY, NON_NUMERIC, NOT_FOUND, PUT_ADD, PUT_REPLACE, PUT_SET, STORED, STORE_BY_CAS, TOO_LARGE, Context,
+    Put, Store, StoreStatus, store_class, store_class_for, store_count_hit,
     store_delta_locked, store_fetched_locked, store_find_locked, store_flush, store_hash, store_hold_locked,
-    store_lock, store_look_up_locked, store_put, store_release, store_unlink_locked, store_unlock,
+    store_lock, store_look_up_locked, store_put, store_release, store_unlink_locked, store_unlock, value_copy,
 )
 from cachecore_ext.storage.survey cimport Note, Notes, survey
 
@@ -46,18 +46,6 @@ cdef object OMITTED = object()  # a TTL that was not given
 
 
 # ---- single operations on the store
-
-cdef void copy_value(const Store *store, const Item *item, char *out) noexcept nogil:
-    cdef ValueCursor cursor
-    cdef size_t left = item_nbytes(item), step
-    cursor_open(store, item, &cursor)
-    while left > 0:
-        step = min(left, cursor.left)
-        memcpy(out, cursor.at, step)
-        out += step
-        left -= step
-        cursor_skip(store, &cursor, step)
-
 
 cdef Item *get_once(Context *context, const Key *key, char *room, Found *found) noexcept nogil:
     """Copy a value below LARGE_MIN bytes to ``room``, or hold the item of a larger one; NULL when there is none."""
@@ -280,6 +268,7 @@ cdef class Callers:
                 return i
         return 0
 
+
 cdef class Embedded:
     """A store's operations for the process that it lies in, once an Engine has its ``callers``."""
 
@@ -309,11 +298,11 @@ cdef class Embedded:
         if nbytes >= GIL_KEPT:
             index = self.callers.claim()
         if index == 0:
-            copy_value(store, item, out)
+            value_copy(store, item, out)
             store_release(store, item)
             return value
         with nogil:
-            copy_value(store, item, out)
+            value_copy(store, item, out)
             store_release(store, item)
             lock_release(&self.callers.each[index].lock)
         return value

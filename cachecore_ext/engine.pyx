@@ -61,6 +61,14 @@ def return_freed_memory():
     malloc_returns(HEAP_FREE_MAX, HEAP_FREE_KEPT)
 
 
+cdef uint32_t read_sizes(slab_sizes, uint32_t *chunk_sizes) except? 0:
+    """Write the sizes, CLASSES of them at most; how many."""
+    cdef uint32_t i, number = min(len(slab_sizes), <uint32_t>CLASSES)
+    for i in range(number):
+        chunk_sizes[i] = slab_sizes[i]
+    return number
+
+
 cdef class AdminRequest:
     """A command that the data plane leaves to Python; its connection waits for the answer."""
 
@@ -105,53 +113,15 @@ cdef class Engine(Keeper):
         self.logger.arrivals.signal = -1
 
     def __init__(
-        self,
-        *,
-        memory_limit,
-        item_size_max,
-        threads,
-        max_connections,
-        growth_factor,
-        chunk_size_min,
-        evictions,
-        use_cas,
-        reqs_per_event,
-        maxconns_fast,
-        idle_timeout,
-        buffer_limit,
-        users,
-        binary_probe,
-        debug_commands,
-        verbosity,
-        version,
-        slab_sizes=(),
-        slab_chunk_max=CHUNK_MAX,
-        hugepages=False,
-        lru_policy="s3fifo",
-        lru_maintainer=True,
-        hot_lru_pct=20,
-        warm_lru_pct=40,
-        hot_max_factor=0.2,
-        warm_max_factor=2.0,
-        temporary_ttl=None,
-        lru_crawler=True,
-        lru_crawler_sleep=100,
-        lru_crawler_tocrawl=0,
-        slab_reassign=True,
-        slab_automove=1,
-        slab_automove_ratio=0.8,
-        slab_automove_window=10,
-        flush_enabled=True,
-        dump_enabled=True,
-        watch_enabled=True,
-        watcher_logbuf_size=256 * 1024,
-        worker_logbuf_size=64 * 1024,
-        prefix_delimiter=b":",
-        detail_enabled=False,
-        memory_fd=None,
-        memory_state=None,
-        memory_downtime=0,
-        embedded=None,
+        self, *, memory_limit, item_size_max, threads, max_connections, growth_factor, chunk_size_min, evictions,
+        use_cas, reqs_per_event, maxconns_fast, idle_timeout, buffer_limit, users, binary_probe, debug_commands,
+        verbosity, version, slab_sizes=(), slab_chunk_max=CHUNK_MAX, hugepages=False,
+        lru_policy="s3fifo", lru_maintainer=True, hot_lru_pct=20, warm_lru_pct=40, hot_max_factor=0.2,
+        warm_max_factor=2.0, temporary_ttl=None, lru_crawler=True, lru_crawler_sleep=100, lru_crawler_tocrawl=0,
+        slab_reassign=True, slab_automove=1, slab_automove_ratio=0.8, slab_automove_window=10,
+        flush_enabled=True, dump_enabled=True, watch_enabled=True, watcher_logbuf_size=256 * 1024,
+        worker_logbuf_size=64 * 1024, prefix_delimiter=b":", detail_enabled=False,
+        memory_fd=None, memory_state=None, memory_downtime=0, embedded=None,
     ):
         cdef StoreSettings settings
         cdef uint32_t[CLASSES] chunk_sizes
@@ -170,30 +140,16 @@ cdef class Engine(Keeper):
         settings.chunk_min = chunk_size_min
         settings.threads = threads
         settings.chunk_max = slab_chunk_max
-        settings.nchunk_sizes = min(len(slab_sizes), <int>CLASSES)
-        for i in range(<int>settings.nchunk_sizes):
-            chunk_sizes[i] = slab_sizes[i]
+        settings.nchunk_sizes = read_sizes(slab_sizes, chunk_sizes)
         settings.chunk_sizes = chunk_sizes if slab_sizes else NULL
         settings.hugepages = hugepages
         settings.memory_file = -1 if memory_fd is None else memory_fd
         settings.evictions = evictions
         settings.use_cas = use_cas
-        self.service.debug_commands = debug_commands
-        self.service.flush_enabled = flush_enabled
-        self.service.dump_enabled = dump_enabled
-        self.service.verbosity = verbosity
-        self.service.watch_enabled = watch_enabled
-        self.service.prefixes = &self.prefixes
-        self.prefixes.delimiter = prefix_delimiter[0]
-        self._set_version(version)
-        self.shared.max_connections = max_connections
-        self.shared.reqs_per_event = reqs_per_event
-        self.shared.maxconns_fast = maxconns_fast
-        self.shared.idle_timeout = idle_timeout
-        self.shared.binary_probe = binary_probe
-        if users is not None:
-            self.shared.users = &self.users
-            self.set_users(users)
+        self._set_service(
+            version, debug_commands, flush_enabled, dump_enabled, watch_enabled, verbosity, prefix_delimiter
+        )
+        self._set_shared(max_connections, reqs_per_event, maxconns_fast, idle_timeout, binary_probe, users)
         self.shared.buffer_limit = buffer_limit or max(<uint64_t>BUFFERS_MIN, settings.memory_limit / 8)
         self._allocate(
             &settings, threads, embedded, max(watcher_logbuf_size, 4 * LINE_ROOM),
@@ -207,16 +163,50 @@ cdef class Engine(Keeper):
         self.set_lru_policy(lru_policy)
         self.set_lru_tuning(hot_lru_pct, warm_lru_pct, hot_max_factor, warm_max_factor)
         self.set_temporary_ttl(temporary_ttl)
-        self.set_crawler_enabled(lru_crawler)
-        self.set_crawler_sleep(lru_crawler_sleep)
-        self.set_crawler_tocrawl(lru_crawler_tocrawl)
-        self.set_automove(slab_automove)
-        self.set_automove_ratio(slab_automove_ratio)
-        self.set_automove_window(slab_automove_window)
+        self._set_crawler(lru_crawler, lru_crawler_sleep, lru_crawler_tocrawl)
+        self._set_automove(slab_automove, slab_automove_ratio, slab_automove_window)
         self.set_detail(detail_enabled)
-        if memory_fd is not None and memory_state is None:
+        if memory_fd is not None:
+            self._begin_file(memory_state, memory_downtime)
+
+    cdef _set_service(self, version, bint debug_commands, bint flush_enabled, bint dump_enabled, bint watch_enabled,
+                      verbosity, bytes prefix_delimiter):
+        """What commands look at."""
+        self._set_version(version)
+        self.service.debug_commands = debug_commands
+        self.service.flush_enabled = flush_enabled
+        self.service.dump_enabled = dump_enabled
+        self.service.watch_enabled = watch_enabled
+        self.service.verbosity = verbosity
+        self.service.prefixes = &self.prefixes
+        self.prefixes.delimiter = prefix_delimiter[0]
+
+    cdef _set_shared(self, max_connections, reqs_per_event, bint maxconns_fast, idle_timeout, bint binary_probe, users):
+        """What connections look at, but for their buffers' limit."""
+        self.shared.max_connections = max_connections
+        self.shared.reqs_per_event = reqs_per_event
+        self.shared.maxconns_fast = maxconns_fast
+        self.shared.idle_timeout = idle_timeout
+        self.shared.binary_probe = binary_probe
+        if users is not None:
+            self.shared.users = &self.users
+            self.set_users(users)
+
+    cdef _set_crawler(self, enabled, sleep, tocrawl):
+        self.set_crawler_enabled(enabled)
+        self.set_crawler_sleep(sleep)
+        self.set_crawler_tocrawl(tocrawl)
+
+    cdef _set_automove(self, mode, ratio, window):
+        self.set_automove(mode)
+        self.set_automove_ratio(ratio)
+        self.set_automove_window(window)
+
+    cdef _begin_file(self, memory_state, memory_downtime):
+        """Make a file of items the store's, or go on with those that are in it."""
+        if memory_state is None:
             begin_file(self.store)
-        elif memory_fd is not None:
+        else:
             take_up(&self.maintenance.context, memory_state, memory_downtime)
 
     cdef _set_version(self, version):

@@ -125,7 +125,6 @@ cdef dict maintenance_counters(const Maintenance *maintenance):
         "slab_reassign_rescues": load_u64(&mover.rescues),
         "slab_reassign_chunk_rescues": load_u64(&mover.chunk_rescues),
         "slab_reassign_inline_reclaim": load_u64(&mover.inline_reclaim),
-        "slab_reassign_evictions_nomem": load_u64(&mover.evictions),
         "slab_reassign_busy_items": load_u64(&mover.busy_items),
         "slab_reassign_busy_deletes": 0,  # what is in use is never deleted for a page
         "slab_reassign_busy_nomem": load_u64(&mover.busy_nomem),

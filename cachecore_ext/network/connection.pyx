@@ -538,14 +538,14 @@ cdef Verdict settle_closing(Connection *conn, Scratch *scratch) noexcept nogil:
 
 
 cdef Verdict refuse(Connection *conn, Scratch *scratch) noexcept nogil:
-    """There is no memory to keep the rest of a request in."""
-    if conn.pending == NULL:
-        close_with(conn, scratch, b"SERVER_ERROR out of memory reading request\r\n")
-        if send_output(conn, scratch) == CLOSE:
-            return CLOSE
-    conn.closing = True
+    """There is no memory to keep the rest of a request in: say so, behind the replies to all before it, and close."""
+    cdef Verdict verdict = KEEP
     free_stash(conn, scratch.shared)
-    return settle_closing(conn, scratch)
+    conn.refused = conn.pending != NULL or not make_room(conn, scratch, &verdict)
+    if conn.refused:
+        return verdict if verdict == CLOSE or watch(conn, scratch, EPOLLOUT) else CLOSE
+    close_with(conn, scratch, b"SERVER_ERROR out of memory reading request\r\n")
+    return CLOSE if send_output(conn, scratch) == CLOSE else settle_closing(conn, scratch)
 
 
 cdef Verdict drain(Connection *conn, Scratch *scratch) noexcept nogil:
@@ -670,6 +670,8 @@ cdef Verdict write_turn(Connection *conn, Scratch *scratch) noexcept nogil:
         if sent != SENT_ALL:
             return KEEP if sent == SENT_PART else CLOSE
         free_pending(conn, scratch.shared, session.context.store)
+    if conn.refused:
+        return refuse(conn, scratch)
     if conn.closing:
         return settle_closing(conn, scratch)
     return stash_turn(conn, scratch)

@@ -1,5 +1,4 @@
 """Where words lie that many threads use: which of them share a cache line."""
-from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 
 from cachecore_ext.base.counters cimport CounterSet

@@ -4,7 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cachecore_ext.base.hashing cimport fold
 from cachecore_ext.base.linux cimport clock_gettime, timespec
 from cachecore_ext.storage.item cimport Item
-from cachecore_ext.storage.store cimport Context, Put, Store, StoreStatus
+from cachecore_ext.storage.store cimport Context, Put, StoreStatus
 
 cdef extern from "<time.h>" nogil:
     enum: CLOCK_THREAD_CPUTIME_ID
@@ -33,7 +33,6 @@ cdef struct Mix:
 
 cdef void write_value(char *out, size_t n, uint64_t first) noexcept nogil
 cdef bint value_is_whole(const char *value, size_t n) noexcept nogil
-cdef size_t read_value(const Store *store, const Item *item, char *out) noexcept nogil
 cdef Item *get_locked(Context *context, uint64_t h, const char *key, uint32_t nkey, char *out,
                       size_t *size) noexcept nogil
 cdef uint64_t sealed(uint64_t drawn, uint64_t h) noexcept nogil

@@ -7,10 +7,10 @@ from cachecore_ext.storage.item cimport (
     ITEM_CHAINED, ITEM_LARGE, LARGE_MIN, Item, Piece, item_cas, item_meta, item_nbytes, item_set_exptime, item_value,
 )
 from cachecore_ext.storage.store cimport (
-    NO_MEMORY, NOT_FOUND, PUT_APPEND, PUT_SET, STORED, Context, Put, Store, StoreStatus, ValueCursor, cursor_open,
+    NO_MEMORY, NOT_FOUND, PUT_APPEND, PUT_SET, STORED, Context, Put, StoreStatus, ValueCursor, cursor_open,
     cursor_skip, store_commit, store_count_hit, store_delta_locked, store_drop_failed, store_extend,
     store_fetched_locked, store_find_locked, store_hash, store_hold_locked, store_lock, store_put, store_release,
-    store_reserve, store_unlink_locked, store_unlock,
+    store_reserve, store_unlink_locked, store_unlock, value_copy,
 )
 
 
@@ -53,19 +53,6 @@ cdef bint value_is_foreign(const char *value, size_t n, uint64_t h) noexcept nog
     return first != sealed(first, h)
 
 
-cdef size_t read_value(const Store *store, const Item *item, char *out) noexcept nogil:
-    cdef ValueCursor cursor
-    cdef size_t left = item_nbytes(item), step
-    cursor_open(store, item, &cursor)
-    while left > 0:
-        step = min(left, cursor.left)
-        memcpy(out, cursor.at, step)
-        out += step
-        left -= step
-        cursor_skip(store, &cursor, step)
-    return item_nbytes(item)
-
-
 cdef Item *get_locked(Context *context, uint64_t h, const char *key, uint32_t nkey, char *out,
                       size_t *size) noexcept nogil:
     """Copy a small value to ``out``, or hold a large one's item for the caller to copy; NULL when there is none."""
@@ -92,7 +79,7 @@ cdef void get_once(Context *context, const char *key, uint32_t nkey, char *room,
         return
     tally.hits += 1
     if size >= LARGE_MIN:  # item itself may be gone by now unless it is a large one
-        read_value(context.store, item, room)
+        value_copy(context.store, item, room)
         store_release(context.store, item)
     if not value_is_whole(room, size):
         tally.torn += 1

@@ -1,5 +1,5 @@
 """Windows into slabs, table and LRU, each by itself, for one thread; loops that are timed run without the GIL."""
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -8,6 +8,7 @@ from cachecore_ext.base.linux cimport getrandom
 from cachecore_ext.base.numbers cimport format_u64
 from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
 from cachecore_ext.probe.loops cimport cpu_ns
+from cachecore_ext.storage.ghosts cimport ghost_add_locked, ghost_take_locked, ghosts_forget
 from cachecore_ext.storage.item cimport (
     ITEM_ACTIVE, ITEM_FETCHED, ITEM_HEADER, ITEM_REWRITTEN, ITEM_UNLINKED, LENGTH_MASK, Item, item_key, item_mark,
     item_meta, item_nkey, item_set_exptime, item_set_time, item_time, item_unmark,
@@ -265,6 +266,25 @@ cdef class Table:
         table_unlock(&self.table, h)
         slab_free(self.slabs.slabs, old)
         return chunk_ref(self.slabs.slabs, item)
+
+    def add_ghost(self, bytes key, uint16_t stamp):
+        """The key was evicted, when its class's clock had this stamp."""
+        cdef uint64_t h = hash_key(&self.hashing, key, len(key))
+        table_lock(&self.table, h)
+        ghost_add_locked(&self.table, h, stamp)
+        table_unlock(&self.table, h)
+
+    def take_ghost(self, bytes key):
+        """The stamp of the key's ghost, which is there no more, or None without one."""
+        cdef uint64_t h = hash_key(&self.hashing, key, len(key))
+        table_lock(&self.table, h)
+        stamp = ghost_take_locked(&self.table, h)
+        table_unlock(&self.table, h)
+        return stamp if stamp >= 0 else None
+
+    def forget_ghosts(self):
+        """All of them."""
+        ghosts_forget(&self.table)
 
     def grow(self):
         """Divide one bucket; False when the table is as large as it gets."""

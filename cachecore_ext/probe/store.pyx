@@ -14,7 +14,7 @@ from cachecore_ext.base.counters cimport COUNTERS, CounterSet
 from cachecore_ext.base.numbers cimport format_u64, parse_u64
 from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
 from cachecore_ext.probe.loops cimport (
-    Mix, Tally, cpu_ns, delete_once, delta_once, demand_once, drawn_once, get_locked, mixed_once, read_value, sealed,
+    Mix, Tally, cpu_ns, delete_once, delta_once, demand_once, drawn_once, get_locked, mixed_once, sealed,
     set_once, upload, write_value,
 )
 from cachecore_ext.storage.balance cimport balance_watch
@@ -36,7 +36,7 @@ from cachecore_ext.storage.store cimport (
     PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET, STORED, Context, Put, Store as StoreStruct,
     StoreSettings, StoreStatus, store_class, store_empty_locked, store_fetched_locked, store_find_locked,
     store_flush, store_free, store_hash, store_hold_locked, store_init, store_lock, store_put, store_release,
-    store_set_cas_locked, store_set_limit, store_shown_cas, store_unlock,
+    store_set_cas_locked, store_set_limit, store_shown_cas, store_unlock, value_copy,
 )
 from cachecore_ext.storage.table cimport table_bytes, table_find_locked
 
@@ -195,7 +195,7 @@ cdef class Store:
 
     cdef bytes value_of(self, const Item *item):
         cdef bytes value = bytes(item_nbytes(item))
-        read_value(self.store, item, <char *>value)
+        value_copy(self.store, item, <char *>value)
         return value
 
     def look(self, bytes key):
@@ -506,8 +506,8 @@ cdef class Store:
         of = &self.maintenance.mover
         return {
             "moved": of.moved, "rescues": of.rescues, "chunk_rescues": of.chunk_rescues,
-            "inline_reclaim": of.inline_reclaim, "evictions": of.evictions, "busy_items": of.busy_items,
-            "busy_nomem": of.busy_nomem, "given_up": of.shunned - 1 if of.shunned else None, "moving": bool(of.moving),
+            "inline_reclaim": of.inline_reclaim, "busy_items": of.busy_items, "busy_nomem": of.busy_nomem,
+            "given_up": of.shunned - 1 if of.shunned else None, "moving": bool(of.moving),
         }
 
     def automove(self, uint32_t mode):

@@ -132,3 +132,16 @@ cdef inline void cursor_copy(const Store *store, ValueCursor *target, ValueCurso
         cursor_skip(store, target, step)
         cursor_skip(store, source, step)
         n -= step
+
+
+cdef inline void value_copy(const Store *store, const Item *item, char *out) noexcept nogil:
+    """Copy an item's value to where it all lies in one piece."""
+    cdef ValueCursor cursor
+    cdef size_t left = item_nbytes(item), step
+    cursor_open(store, item, &cursor)
+    while left > 0:
+        step = min(left, cursor.left)
+        memcpy(out, cursor.at, step)
+        out += step
+        left -= step
+        cursor_skip(store, &cursor, step)

@@ -10,8 +10,11 @@ next item is put where the oldest is. In a full cache there are five free slots 
 key is remembered for about as long as S3-FIFO asks for. A bucket that is divided keeps its ghosts, also those that are
 looked for in the other half from then on; while things are evicted the table seldom grows.
 
-The stamp is the class's clock of evictions (lru.lru_stamp) when the item left. A mark is taken for another one's in 1
-of some 10,000 look-ups; then an item stays a little longer than it should.
+The stamp is the clock of evictions (lru.lru_stamp) of the class that the item left, at that moment. A value that comes
+back with another size is compared with another class's clock, and tells a wrong depth: that is rare, and only a hint.
+A mark is taken for another one's in 1 of some 10,000 look-ups; then an item stays a little longer than it should.
+
+A flush at once forgets all ghosts (ghosts_forget), as it makes all items go; a delayed one leaves those that there are.
 """
 from libc.stdint cimport int32_t, uint16_t, uint64_t
 

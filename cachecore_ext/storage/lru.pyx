@@ -6,7 +6,7 @@ from cachecore_ext.base.atomics cimport load_u32, store_u32, xor_u32
 from cachecore_ext.base.compiler cimport prefetch, static_same
 from cachecore_ext.base.lock cimport Lock, lock_acquire, lock_release
 from cachecore_ext.storage.item cimport (
-    ITEM_ACTIVE, ITEM_REWRITTEN, ITEM_UNLINKED, LENGTH_MASK, SEGMENT_MASK, Item, item_age, item_change_meta,
+    ITEM_ACTIVE, ITEM_REWRITTEN, ITEM_UNLINKED, LENGTH_MASK, Item, item_age, item_change_meta,
     item_exptime, item_meta, item_size, item_time, item_unmark,
 )
 from cachecore_ext.storage.slabs cimport Slabs, chunk_at, chunk_ref

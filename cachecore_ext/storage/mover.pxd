@@ -43,7 +43,6 @@ cdef struct Mover:
     uint64_t rescues          # items copied
     uint64_t chunk_rescues    # pieces of chained values copied
     uint64_t inline_reclaim   # items that had ended
-    uint64_t evictions        # items that gave way because there was no chunk to copy them to
     uint64_t busy_items
     uint64_t busy_nomem
 

@@ -98,7 +98,6 @@ cdef void *room_for(Mover *mover, Context *context, uint32_t cls, uint32_t lists
     for i in range(EVICTIONS_FOR_ONE):
         if chunk != NULL or store_evict(context, lists) != EVICTED:
             break
-        add_u64(&mover.evictions, 1)
         later[0] = True
         chunk = slab_alloc(&store.slabs, cls)
     return chunk
@@ -114,7 +113,7 @@ cdef void adopt_pieces(Store *store, const Item *item) noexcept nogil:
         ref = piece.next
 
 
-cdef size_t replace_locked(Context *context, LruClass *lists, uint64_t h, Item *item, Item *copy) noexcept nogil:
+cdef size_t relocate_locked(Context *context, LruClass *lists, uint64_t h, Item *item, Item *copy) noexcept nogil:
     """Let ``copy`` take the item's place everywhere; the caller holds the bucket's lock. The bytes copied."""
     cdef Store *store = context.store
     cdef uint32_t meta = item_meta(item)
@@ -161,7 +160,6 @@ cdef bint take(Mover *mover, Context *context, LruClass *lists, Item *item, bint
     if gone:
         store_release(context.store, item)
         add_u64(&mover.inline_reclaim, ended)
-        add_u64(&mover.evictions, 1 - ended)
     return gone
 
 
@@ -198,7 +196,7 @@ cdef size_t rescue_item(Mover *mover, Context *context, Item *item) noexcept nog
     if copy == NULL:
         return 0 if later else give_way(mover, context, lists, item)
     if lock_item(store, lists, item, &h):
-        copied = replace_locked(context, lists, h, item, copy)
+        copied = relocate_locked(context, lists, h, item, copy)
         store_unlock(store, h)
         slab_free(&store.slabs, item)
         add_u64(&mover.rescues, 1)

@@ -5,7 +5,8 @@ state, a stretch of bytes that the one process writes when it has come to rest a
 
     SnapshotHead | a SnapshotClass for each slab class | a SnapshotPage for each page
 
-Locks, the hash table, the lists of free chunks and the sums are not in it: they are made anew from the items. While a
+Locks, the hash table, the lists of free chunks and the sums are not in it: they are made anew from the items. Nor are
+the ghosts, which the free slots of the old table held, and S3-FIFO's hand, which begins at WARM's tail again. While a
 store is at rest its file is as long as the pages that it has used.
 
 What is taken up is believed only as far as it can be checked: each page has a checksum, and every reference, length and

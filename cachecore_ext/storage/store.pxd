@@ -14,7 +14,7 @@ from cachecore_ext.base.hashing cimport hash_bytes
 # Passed on: what others need of the allocation they take from here.
 from cachecore_ext.storage.allocation cimport (
     Context, Store, ValueCursor, cursor_open, cursor_skip, store_class, store_extend, store_hold_locked, store_is_dead,
-    store_release,
+    store_release, value_copy,
 )
 from cachecore_ext.storage.flush cimport flush_suspects
 from cachecore_ext.storage.item cimport Item, item_cas, item_expired, item_nbytes, meta_key_offset, meta_layout
@@ -146,8 +146,6 @@ cdef inline void store_count_hit(Context *context, const Item *item) noexcept no
 
 cdef inline uint64_t store_shown_cas(const Store *store, const Item *item) noexcept nogil:
     return item_cas(item) if store.use_cas else 0
-
-
 
 
 cdef inline uint32_t store_class_for(const Store *store, uint32_t nkey, uint32_t flags, uint32_t nbytes) noexcept nogil:

@@ -581,9 +581,11 @@ cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, b
     one makes a new item. STORED, NON_NUMERIC or NO_MEMORY.
     """
     cdef Item *old = item[0]
+    cdef Former former
     cdef char text[24]
     cdef uint64_t value = 0
     cdef uint32_t length, nbytes = item_nbytes(old), padded
+    former_of(old, &former)
     if item_meta(old) & ITEM_CHAINED or not parse_stored_u64(item_value(old), nbytes, &value):
         return NON_NUMERIC
     if increment:
@@ -601,7 +603,7 @@ cdef StoreStatus store_delta_locked(Context *context, uint64_t h, Item **item, b
         if old == NULL:
             return NO_MEMORY
         item[0] = old
-    store_set_cas_locked(context, old, explicit_cas)
+    renew_cas_locked(context, old, explicit_cas, &former)
     result[0] = value
     return STORED
 

@@ -36,7 +36,7 @@ cdef bint reserve(Table *table, uint64_t items) noexcept nogil:
     """Reserve address space for the table of so many items."""
     table.reserved = table.nbuckets + items / LOAD + 1
     table.buckets = <Bucket *>mapping_reserve(table.reserved * sizeof(Bucket))
-    # As many again: with a keyed hash one bucket in six has an overflow bucket, at worst.
+    # As many again: with a keyed hash one bucket in eleven has an overflow bucket, at worst.
     table.overflow = <Bucket *>mapping_reserve(table.reserved * sizeof(Bucket))
     return table.buckets != NULL and table.overflow != NULL
 

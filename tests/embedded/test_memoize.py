@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import pickle
 import threading
 
@@ -80,6 +81,13 @@ def test_exceptions_are_not_kept(cache):
 def test_what_does_not_fit_is_returned(cache):
     large = cache.memoize()(lambda: bytes(2 << 20))
     assert large() == bytes(2 << 20)
+
+
+def test_what_has_no_name_is_refused(cache):
+    """A partial's results would be kept under the name of something else, or of all partials."""
+    with pytest.raises(TypeError, match="by the function's name"):
+        cache.memoize()(functools.partial(pow, 2))
+    assert cache.memoize()(lambda x: pow(2, x))(3) == 8
 
 
 def test_methods(cache):

@@ -3,7 +3,7 @@
     python -m tests.fuzz parser --seconds 3600     under libFuzzer: it follows what the input reaches
     python -m tests.fuzz engine --seconds 3600     servers under AddressSanitizer, random streams in random pieces
 
-What is found is put into build/fuzz-findings; kept as a test it goes to tests/fuzz/cases.
+What is found is put into build/fuzz-findings, but what --planted finds; kept as a test it goes to tests/fuzz/cases.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ def main() -> int:
     if options.target == "parser":
         from tests.fuzz import parser as chosen
 
-        found = chosen.run(options.seconds, options.corpus, options.planted)
-        return int(not found) if options.planted else found
+        if options.planted:
+            return chosen.find_planted(options.seconds)
+        return chosen.run(options.seconds, options.corpus)
     from tests.fuzz import engine
 
     return engine.run(options.seconds, options.corpus, options.seed)

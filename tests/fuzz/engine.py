@@ -25,12 +25,22 @@ def run(seconds: int, corpus: Path | None, seed: int | None) -> int:
             "-m", "tests.fuzz.streams", f"--seconds={seconds}", f"--seed={seed}", f"--current={current}",
             *([f"--corpus={corpus.resolve()}"] if corpus else []),
         )  # fmt: skip
-        done = subprocess.run(command, cwd=folder, env=copies.environment("address", log), check=False)
-        reports = "".join(path.read_text(errors="replace") for path in Path(name).glob("report.*"))
+        done = subprocess.run(
+            command, cwd=folder, env=copies.environment("address", log), stderr=subprocess.PIPE, text=True, check=False
+        )
+        reports = "".join(path.read_text(errors="replace") for path in sorted(Path(name).glob("report.*")))
         if done.returncode == 0 and not reports:
             return 0
-        FINDINGS.mkdir(parents=True, exist_ok=True)
+        return tell(seed, done.returncode, done.stderr, reports, current)
+
+
+def tell(seed: int, status: int, said: str, reports: str, current: Path) -> int:
+    """Say what was found: the process's last words, and the sanitizer's. Keep it, and the streams that were under way,
+    if it came that far. 1."""
+    print(f"{said[-10_000:]}\n{reports[:20_000]}")
+    FINDINGS.mkdir(parents=True, exist_ok=True)
+    (FINDINGS / f"engine-{seed}.report").write_text(f"{said}\n{reports}")
+    if current.exists():
         shutil.copy(current, FINDINGS / f"engine-{seed}")
-    (FINDINGS / f"engine-{seed}.report").write_text(reports)
-    print(f"{reports[:20_000]}status {done.returncode}; the last streams: {FINDINGS}/engine-{seed}")
+    print(f"status {status}; the report, and the last streams if there were any: {FINDINGS}/engine-{seed}*")
     return 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cachecore_ext.probe import Parser
-from tests.fuzz import seeds, streams
+from tests.fuzz import engine, parser, seeds, streams
 from tests.fuzz.streams import DifferenceError, Mutator, Pair
 
 
@@ -86,3 +87,33 @@ def test_a_difference_in_what_is_held_is_found(both: Pair) -> None:
         both.compare_all()
     with both.peers[0].connect() as client:
         client.ask(b"set only-here 0 0 1\r\na\r\n", b"STORED\r\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "found"),
+    [
+        (77, "==1==ERROR: AddressSanitizer: heap-buffer-overflow on address", True),
+        (2, "ModuleNotFoundError: No module named 'cachecore_ext'", False),
+        (77, "==1== ERROR: libFuzzer: timeout after 10 seconds", False),
+        (0, "INFO: Loaded 1 modules. ERROR: AddressSanitizer is what it looks for", False),
+    ],
+)
+def test_only_a_report_counts_as_a_planted_bug_found(status: int, said: str, found: bool) -> None:
+    done = subprocess.CompletedProcess([], status, "", said)
+    assert parser.is_report(done) == found
+
+
+@pytest.mark.parametrize("streams_written", [True, False])
+def test_an_end_before_the_first_stream_is_told_too(
+    streams_written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine, "FINDINGS", tmp_path / "findings")
+    current = tmp_path / "current"
+    if streams_written:
+        current.write_bytes(b"mn\r\n")
+    assert engine.tell(7, 1, "Traceback: no port", "ERROR: AddressSanitizer", current) == 1
+    told = capsys.readouterr().out
+    assert told.index("no port") < told.index("AddressSanitizer") < told.index("status 1")
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "findings").iterdir()}
+    assert kept.pop("engine-7.report") == b"Traceback: no port\nERROR: AddressSanitizer"
+    assert kept == ({"engine-7": b"mn\r\n"} if streams_written else {})

@@ -18,6 +18,8 @@ def complaints(text: str) -> Iterator[str]:
     lines = text.split("\n")
     if len(lines) - 1 > LONGEST:
         yield f"{len(lines) - 1} lines: look for the second room inside"
+    if "\n\n\n\n" in text:
+        yield "more than two blank lines in a row"
     if text and (not text.endswith("\n") or text.endswith("\n\n")):
         yield "does not end with one line end"
     for number, line in enumerate(lines, 1):
@@ -76,6 +78,7 @@ def test_the_files_are_found():
         ("# TO{}: later\n".format("DO"), "note"),
         ("x = 1", "line end"),
         ("x = 1\n\n", "line end"),
+        ("x = 1\n\n\n\ny = 1\n", "blank lines"),
     ],
 )
 def test_an_untidy_file_is_seen(text, complaint):

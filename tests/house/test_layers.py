@@ -10,6 +10,8 @@ everything and is seen by nobody. The control plane imports the data plane, neve
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -167,6 +169,48 @@ def test_a_forbidden_import_is_seen(room, line, complaint):
 )
 def test_an_allowed_import_is_allowed(room, line):
     assert objections(room, line) == []
+
+
+def cimported(text: str) -> Iterator[tuple[str, str]]:
+    """Module and name, as it is called here, of all that a source cimports by name."""
+    for _, line in logical_lines(text):
+        if match := re.match(r"from\s+([\w.]+)\s+cimport\s+(.*)", line):
+            for part in match[2].strip("() ").split(","):
+                if part.strip():
+                    yield match[1], part.split()[-1]
+
+
+def cimported_in_vain(contract: str, body: str, asked_for: set[str]) -> set[str]:
+    """What a room's .pxd or .pyx cimports and nobody uses; ``asked_for``: what other rooms cimport from this one."""
+    without = [
+        "\n".join(line for _, line in logical_lines(text) if not re.match(r"from\s+[\w.]+\s+cimport\b", line))
+        for text in (contract, body)
+    ]
+    found = {name for _, name in cimported(body) if not re.search(rf"\b{name}\b", without[1])}
+    for _, name in cimported(contract):
+        if name not in asked_for and not re.search(rf"\b{name}\b", "\n".join(without)):
+            found.add(name)
+    return found
+
+
+@cache
+def all_cimported() -> frozenset[tuple[str, str]]:
+    return frozenset(pair for path in cython_files() for pair in cimported(path.read_text()))
+
+
+@pytest.mark.parametrize("room", sorted(read_rooms()))
+def test_nothing_is_cimported_in_vain(room):
+    paths = [(ROOT / PACKAGE / room.replace(".", "/")).with_suffix(suffix) for suffix in (".pxd", ".pyx")]
+    contract, body = (path.read_text() if path.exists() else "" for path in paths)
+    asked_for = {name for module, name in all_cimported() if module == f"{PACKAGE}.{room}"}
+    assert cimported_in_vain(contract, body, asked_for) == set()
+
+
+def test_a_name_cimported_in_vain_is_seen():
+    contract = "from libc.stdint cimport int64_t, uint8_t, uint32_t\nfrom a cimport (\n    b, c as d,\n)\n"
+    contract += "cdef int64_t n\n"
+    body = "from libc.math cimport ceil, floor\ncdef uint8_t f():\n    return floor(1.5)  # uint32_t\n"
+    assert cimported_in_vain(contract, body, {"b"}) == {"uint32_t", "d", "ceil"}
 
 
 def test_a_circle_is_seen():

@@ -17,7 +17,7 @@ PROSE = [
     for path in (
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
         *sorted((ROOT / "docs").rglob("*.md")),
-        *(ROOT / name / "README.md" for name in ("contrib", "examples")),
+        *(ROOT / name / "README.md" for name in ("bench", "cachecore_ext", "contrib", "examples")),
     )
     if path.exists()
 ]

@@ -409,7 +409,8 @@ def check_signals_and_environment() -> None:
                 running_daemon.process.send_signal(signal.SIGPIPE)
                 running_daemon.process.send_signal(signal.SIGHUP)
                 await_password(Peer(CACHECORE, ("127.0.0.1", int(found[1]))), b"user new")
-                assert running_daemon.end(signal.Signals[name]) == (0, farewell), name
+                said = [f"read {users} again", *farewell]
+                assert running_daemon.end(signal.Signals[name]) == (0, said), name
 
 
 def await_password(peer: Peer, shown: bytes) -> None:

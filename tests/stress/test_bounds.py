@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cachecore import Server
 from cachecore.admin import Admin
 from cachecore_ext.probe import Store
 from tests.support.processes import daemon, descriptors, resident
+from tests.support.sockets import outgoing
 
 MB = 1 << 20
 #: Stashes, pendings and uploads of all connections together (cachecore_ext/engine.pyx).
@@ -223,6 +225,31 @@ def test_long_get_lines_share_a_bound(option: int, bound: int) -> None:
         assert refused in outcomes
         assert set(outcomes) == {b"END\r\n", refused}
         assert stat(server, "read_buf_oom") > 0
+
+
+def test_who_is_refused_gets_the_replies_before_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory is left for the rest of a line while a large reply waits for the client to read it."""
+    value = b"v" * (8 * MB)
+    free_to_answer = threading.Event()
+    monkeypatch.setattr(Admin, "answer", lambda _, line: b"OK\r\n" if free_to_answer.wait(30) else b"")
+    half_a_line = b"get" + b" k" * 20_000
+    with (
+        Server(port=0, threads=1, read_buf_mem_limit=1, memory_limit=64, max_item_size=9 * MB) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        client = stack.enter_context(connect(server.address))
+        assert ask(client, b"set large 0 0 %d\r\n%s\r\n" % (len(value), value)) == b"STORED\r\n"
+        while stat(server, "read_buf_oom") == 0:
+            stack.enter_context(connect(server.address)).sendall(half_a_line)
+        client.sendall(b"stats\r\n")  # what comes while Python is asked is received at once
+        client.sendall(b"get large\r\n" + half_a_line)
+        while outgoing(client):
+            os.sched_yield()
+        free_to_answer.set()
+        large = b"VALUE large 0 %d\r\n%s\r\nEND\r\n" % (len(value), value)
+        refused = b"SERVER_ERROR out of memory reading request\r\n"
+        assert read_until(client, b"request\r\n") == b"OK\r\n" + large + refused
+        assert client.recv(1) == b""
 
 
 def test_unfinished_uploads_are_seen_by_nobody() -> None:

@@ -30,7 +30,7 @@ def wait_until_read(
     The peer must be on this machine. Where the kernel does not tell, return at once: pieces may then
     arrive together, which is legal as well.
     """
-    unread = _unread_unix if sender.family == socket.AF_UNIX else _unread_tcp
+    unread = outgoing if sender.family == socket.AF_UNIX else _unread_tcp
     deadline = time.monotonic() + timeout
     while unread(sender):
         if time.monotonic() > deadline:
@@ -48,8 +48,8 @@ def wait_until_stuck(server: Server, ping: Callable[[], object]) -> None:
             ping()
 
 
-def _unread_unix(sender: socket.socket) -> int:
-    """For a unix socket the sender's own output queue is what the peer has not read."""
+def outgoing(sender: socket.socket) -> int:
+    """Bytes in its output queue: what the peer has not read (UNIX), or what has not come to the peer's kernel (TCP)."""
     count = array.array("i", [0])
     fcntl.ioctl(sender, termios.TIOCOUTQ, count)
     return count[0]

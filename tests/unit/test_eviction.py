@@ -156,6 +156,16 @@ def test_without_evictions_a_full_cache_refuses():
     assert store.check()["items"] == found["items"]
 
 
+def test_without_evictions_a_refused_set_moves_nobody():
+    """Who is looked for as a victim, and was fetched, would go to WARM."""
+    store = full_store(evictions=False)
+    for i in range(store.check()["items"]):
+        assert store.get(key(i)) is not None
+    for i in range(200):
+        assert store.put("set", key(500_000 + i), bytes(32)) == "NO_MEMORY"
+    assert sum_of(store, "warm") == 0
+
+
 def test_without_evictions_what_has_ended_gives_way():
     store = Store(memory_limit=2 * MEGABYTE, evictions=False)
     store.freeze()

@@ -397,6 +397,25 @@ def test_what_the_mover_answers():
     assert store.reassign(cls, 0) == BUSY
 
 
+def test_a_page_of_any_class_is_not_the_target_s_own():
+    store = store_with(32 * MEGABYTE)
+    rich = crowd(store, 9000)
+    assert store.reassign(-1, 64) == BADCLASS
+    assert store.reassign(-1, rich) == NOSPARE, "no other class has a page"
+    for i in range(500):
+        store.put("set", b"other%d" % i, value(i, 3000))
+    for i in range(400):
+        store.delete(b"other%d" % i)
+    other = class_of(store, b"other499")
+    before = pages(store)
+    assert before[rich] > before[other] == 2
+    assert store.reassign(-1, rich) == OK
+    store.maintain(STEPS)
+    assert pages(store) == {rich: before[rich] + 1, other: 1}
+    assert store.reassign(-1, rich) == NOSPARE, "and that is the other class's last"
+    assert store.reassign(-1, 64) == BADCLASS
+
+
 def test_a_page_of_the_pool_is_given_to_a_class():
     store = store_with(32 * MEGABYTE)
     cls = crowd(store, 9000)

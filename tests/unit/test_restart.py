@@ -427,8 +427,9 @@ def is_whole(key: bytes, value: bytes) -> bool:
     return body.startswith(key + b" ") and b"%08x" % zlib.crc32(body) == checksum
 
 
-def load(port: int, name: int, stored: dict[bytes, int], tried: dict[bytes, int]) -> None:
-    """Store, until the server ends. ``tried``: the last number sent for a key; ``stored``: the last acknowledged."""
+def load(port: int, name: int, stored: dict[bytes, int], tried: dict[bytes, int], enough: threading.Event) -> None:
+    """Store, until the server ends. ``tried``: the last number sent for a key; ``stored``: the last acknowledged.
+    ``enough`` is set once a thousand keys are stored."""
     draw = random.Random(name)
     reply, number = b"STORED\r\n", 0
     with Client(("127.0.0.1", port)) as client:
@@ -440,18 +441,21 @@ def load(port: int, name: int, stored: dict[bytes, int], tried: dict[bytes, int]
             reply = client.ask(b"set %s 0 0 %d\r\n%s\r\n" % (key, len(value), value), b"STORED\r\n")
             if reply == b"STORED\r\n":
                 stored[key] = number
+            if len(stored) >= 1000:
+                enough.set()
 
 
 def under_load(path: Path, number: signal.Signals) -> tuple[dict[bytes, int], dict[bytes, int]]:
     """End a daemon under load; what its clients know."""
     stored: list[dict[bytes, int]] = [{} for _ in range(3)]
     tried: list[dict[bytes, int]] = [{} for _ in range(3)]
+    enough = [threading.Event() for _ in range(3)]
     with daemon(*words(path, "-m", "256")) as running:
-        threads = [threading.Thread(target=load, args=(running.port, i, stored[i], tried[i])) for i in range(3)]
+        each = zip(range(3), stored, tried, enough, strict=True)
+        threads = [threading.Thread(target=load, args=(running.port, *arguments)) for arguments in each]
         for thread in threads:
             thread.start()
-        while min(map(len, stored)) < 1000:
-            time.sleep(0.01)
+        assert all(event.wait(60) for event in enough)
         running.end(number)
         for thread in threads:
             thread.join()

@@ -1,4 +1,4 @@
-"""The hash table: chains of buckets, removal, growth by single buckets."""
+"""The hash table: chains of buckets, removal, growth by single buckets, ghosts in what is free."""
 
 from __future__ import annotations
 
@@ -250,15 +250,91 @@ def test_from_16_megabytes_on_a_table_asks_for_large_pages():
     assert (mappings_of_large_pages() > before) == kernel_has_them
 
 
+# ---- ghosts
+
+
+def test_a_ghost_is_found_once_with_its_stamp():
+    table = chosen_table()
+    key, other = key_of(5 | 7 << 32), key_of(5 | 8 << 32)
+    assert table.take_ghost(key) is None
+    table.add_ghost(key, 0xFFFF)
+    table.add_ghost(other, 0)
+    assert table.find(key) is None
+    assert [table.take_ghost(key), table.take_ghost(key), table.take_ghost(other)] == [0xFFFF, None, 0]
+
+
+def test_a_hash_without_a_mark_gets_one():
+    table = chosen_table()
+    assert table.take_ghost(key_of(5)) is None, "a slot that was never used is nobody's ghost"
+    table.add_ghost(key_of(5), 3)
+    assert table.take_ghost(key_of(5)) == 3
+
+
+@pytest.mark.parametrize("items", [0, 1, 7, 11, 12, 13, 24])
+def test_a_bucket_has_a_ghost_for_each_free_slot_the_latest_ones(items):
+    table = chosen_table()
+    assert all(table.insert(key_of(5, bytes([i]))) for i in range(items))
+    for mark in range(1, 31):
+        table.add_ghost(key_of(5 | mark << 32), mark)
+    free = SLOTS if items == 0 else -items % SLOTS
+    expected = [mark if mark > 30 - free else None for mark in range(1, 31)]
+    assert [table.take_ghost(key_of(5 | mark << 32)) for mark in range(1, 31)] == expected
+    assert table.check()["items"] == items
+
+
+@pytest.mark.parametrize("items", [1, 6, SLOTS])
+def test_an_item_takes_the_place_of_the_oldest_ghost(items):
+    table = chosen_table()
+    for mark in range(1, SLOTS + 1):
+        table.add_ghost(key_of(5 | mark << 32), mark)
+    assert all(table.insert(key_of(5, bytes([i]))) for i in range(items))
+    expected = [mark if mark > items else None for mark in range(1, SLOTS + 1)]
+    assert [table.take_ghost(key_of(5 | mark << 32)) for mark in range(1, SLOTS + 1)] == expected
+
+
+class Places:
+    """What the free slots of the last bucket of a chain hold, the oldest first: a mark and a stamp, or None."""
+
+    def __init__(self, items: int = 0) -> None:
+        self.items = items
+        self.free: list[tuple[int, int] | None] = [None] * (-items % SLOTS if items else SLOTS)
+
+    def insert(self) -> None:
+        if not self.free:
+            self.free = [None] * SLOTS
+        self.free.pop(0)
+        self.items += 1
+
+    def remove(self) -> None:
+        self.free.insert(0, None)
+        self.items -= 1
+        if len(self.free) == SLOTS and self.items:
+            self.free = []
+
+    def add(self, mark: int, stamp: int) -> None:
+        if self.free:
+            self.free.pop(0)
+            self.free.append((mark, stamp))
+
+    def take(self, mark: int) -> int | None:
+        for place, ghost in enumerate(self.free):
+            if ghost is not None and ghost[0] == mark:
+                del self.free[place]
+                self.free.insert(0, None)
+                return ghost[1]
+        return None
+
+
 class TableModel(RuleBasedStateMachine):
-    """Against a dict, with hashes that fall into few buckets and share tags."""
+    """Against a dict, with hashes that fall into few buckets and share tags and marks."""
 
     @initialize(
         hashes=st.lists(
             st.builds(
-                lambda low, high, tag: low | high << 13 | tag << 56,
+                lambda low, high, mark, tag: low | high << 13 | mark << 32 | tag << 56,
                 st.integers(0, 2),
                 st.integers(0, 3),
+                st.integers(1, 2),
                 st.integers(0, 2),
             ),
             min_size=1,
@@ -270,9 +346,20 @@ class TableModel(RuleBasedStateMachine):
         self.table = chosen_table(stripes=1)
         self.hashes = hashes
         self.refs: dict[bytes, int] = {}
+        self.places: dict[int, Places] = {self.bucket(h): Places() for h in hashes}
+
+    def hash(self, which):
+        return self.hashes[which % len(self.hashes)]
 
     def key(self, which, number):
-        return key_of(self.hashes[which % len(self.hashes)], bytes([number]))
+        return key_of(self.hash(which), bytes([number]))
+
+    def bucket(self, h):
+        top = 1 << self.table.nbuckets.bit_length() - 1
+        return h % (2 * top) if h % (2 * top) < self.table.nbuckets else h % top
+
+    def places_of(self, key):
+        return self.places[self.bucket(*struct.unpack_from("<Q", key))]
 
     @rule(which=st.integers(0, 5), first=st.integers(0, 50), number=st.integers(1, 30))
     def insert(self, which, first, number):
@@ -281,12 +368,16 @@ class TableModel(RuleBasedStateMachine):
             if key not in self.refs:
                 assert self.table.insert(key)
                 self.refs[key] = self.table.find(key)
+                self.places_of(key).insert()
 
     @rule(which=st.integers(0, 5), first=st.integers(0, 80), number=st.integers(1, 20))
     def remove(self, which, first, number):
         for i in range(first, first + number):
             key = self.key(which, i)
-            assert self.table.remove(key) == (self.refs.pop(key, None) is not None)
+            was_there = self.refs.pop(key, None) is not None
+            assert self.table.remove(key) == was_there
+            if was_there:
+                self.places_of(key).remove()
 
     @precondition(lambda self: self.refs)
     @rule(at=st.integers(0, 1000))
@@ -295,20 +386,46 @@ class TableModel(RuleBasedStateMachine):
         assert self.refs[key] == self.table.find(key)
         self.refs[key] = self.table.replace(key)
 
+    @rule(which=st.integers(0, 5), stamp=st.integers(0, 0xFFFF))
+    def add_ghost(self, which, stamp):
+        key = self.key(which, 0)
+        self.table.add_ghost(key, stamp)
+        self.places_of(key).add(self.hash(which) >> 32 & 3, stamp)
+
+    @rule(which=st.integers(0, 5))
+    def take_ghost(self, which):
+        key = self.key(which, 0)
+        assert self.table.take_ghost(key) == self.places_of(key).take(self.hash(which) >> 32 & 3)
+
     @rule(steps=st.sampled_from([1, 2, 3, 8190, 8192]))
     def grow(self, steps):
         assume(self.table.nbuckets < 40_000)
         for _ in range(steps):
+            before = {self.bucket(h) for h in self.hashes}
             assert self.table.grow()
+            for new in {self.bucket(h) for h in self.hashes} - before:
+                self.divided(new)
+
+    def divided(self, new):
+        """What moves is removed from the old bucket, one by one; ghosts stay in it."""
+        old = self.places[new - (1 << new.bit_length() - 1)]
+        moved = sum(self.bucket(*struct.unpack_from("<Q", key)) == new for key in self.refs)
+        for _ in range(moved):
+            old.remove()
+        self.places[new] = Places(moved)
 
     @invariant()
     def agrees(self):
         if hasattr(self, "table"):
             assert {key: self.table.find(key) for key in self.refs} == self.refs
+            assert all(self.table.find(self.key(which, 255)) is None for which in range(len(self.hashes)))
 
     def teardown(self):
         if hasattr(self, "table"):
             assert self.table.check()["items"] == len(self.refs)
+            keys, ended = self.table.walk(steps=self.table.nbuckets)
+            assert sorted(keys) == sorted(self.refs)
+            assert ended is None
 
 
 TestTableModel = TableModel.TestCase
