@@ -57,11 +57,12 @@ def _tell(text: str) -> int:
     """Write to stdout what was asked for; the exit status. A reader who has seen enough (``| head``) is no error."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        say(f"cannot write: {error.strerror}")
-        return EXIT_FAILURE
+        # What is left in the buffer goes here at the exit, where a second failure would make the status 120.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            say(f"cannot write: {error.strerror}")
+            return EXIT_FAILURE
     return 0
 
 

@@ -126,15 +126,16 @@ def _getopt(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
         return getopt.gnu_getopt(list(argv), letters, longs)
     except getopt.GetoptError as error:
         flag = error.msg.split()[1]  # "option --port requires argument"
+        reason, _, _ = error.msg.partition(";")  # CPython 3.14 appends what a prefix could stand for
         names = [f"--{long}" for _, long, _ in known if long]
         begun = [name for name in names if name.startswith(flag)]
-        if error.msg.endswith("not a unique prefix"):
+        if reason.endswith("not a unique prefix"):
             advice = f" of {', '.join(begun)}"
         elif flag.startswith("--") and not begun:
             advice = _like(flag, names)
         else:
             advice = "; see cachecore -h"
-        raise SettingsError(f'Illegal argument "{flag}": {error.msg}{advice}', EXIT_FAILURE) from None
+        raise SettingsError(f'Illegal argument "{flag}": {reason}{advice}', EXIT_FAILURE) from None
 
 
 def version_text() -> str:

@@ -733,6 +733,7 @@ cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, 
     scratch.served = 0
     scratch.session.budget = TURN_KEYS
     scratch.session.context.fd = conn.fd
+    store_u32(&scratch.shared.by_fd[conn.fd].active, scratch.session.context.now)  # idle from the answer on
     if n == 0:
         return seen(conn, scratch, stash_turn(conn, scratch))
     conn.pending = pending_of(reply, n)

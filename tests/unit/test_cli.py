@@ -375,10 +375,15 @@ def test_help_for_a_reader_who_has_seen_enough():
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_help_that_cannot_be_written():
-    command = [sys.executable, "-m", "cachecore", "-h"]
+@pytest.mark.parametrize("option", ["-h", "-V"])
+def test_help_that_cannot_be_written(option):
+    """Of a short text all, of a long one nothing, is still in Python's buffer at the exit."""
+    command = [sys.executable, "-m", "cachecore", option]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
-        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, cwd=ROOT)
+        ended = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, cwd=ROOT, env=buffered
+        )
     assert (ended.returncode, ended.stderr) == (1, "cannot write: No space left on device\n")
 
 

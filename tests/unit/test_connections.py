@@ -265,7 +265,7 @@ def test_who_has_replies_to_read_is_not_idle():
 
 
 def test_who_waits_for_python_is_not_idle(monkeypatch):
-    """Python holds its connection meanwhile."""
+    """Python holds its connection meanwhile, and from the answer on it has its time."""
     late = threading.Event()
     serve_admin = cachecore.server._serve_admin
     monkeypatch.setattr(cachecore.server, "_serve_admin", lambda *given: late.wait(20) and serve_admin(*given))
@@ -276,9 +276,17 @@ def test_who_waits_for_python_is_not_idle(monkeypatch):
             in_state(server, client, "conn_parse_cmd")
             server.clock.advance(1000)
             assert closed(other)
+            server.clock.freeze()
+            with connect(server.address) as third:
+                ask(third)
+                server.clock.advance(5)
+                late.set()
+                answer = client.recv(1 << 16)
+                server.clock.advance(6)
+                assert closed(third)
         finally:
             late.set()
-        assert ask(client).endswith(b"END\r\n")
+        assert (answer + ask(client)).endswith(b"END\r\n")
 
 
 def test_a_unix_socket_s_client_may_idle(tmp_path):
