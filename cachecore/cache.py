@@ -92,7 +92,7 @@ class Cache(Embedded, MutableMapping[Key, Any]):
         options = engine_options(self.settings) | {"memory_limit": memory_limit}
         self._engine: Final = Engine(**options, embedded=self.callers)
         self._lifecycle = threading.RLock()
-        self._server: CacheServer | None = None
+        self._server: ServedCache | None = None
         thread = threading.Thread(target=self._engine.run_maintenance, name="cachecore-maintenance", daemon=True)
         thread.start()
         self._end = weakref.finalize(self, _end, self._engine, thread)
@@ -128,7 +128,7 @@ class Cache(Embedded, MutableMapping[Key, Any]):
             if self._server is not None and self._server.serving:
                 raise RuntimeError("the cache is being served already")
             address: dict[str, Any] = {"listen": (host,), "port": port or -1, "unix_socket": None}
-            server = CacheServer(self, dataclasses.replace(self.settings, **address))
+            server = ServedCache(self, dataclasses.replace(self.settings, **address))
             server.start()
             self._server = server
             return server
@@ -210,7 +210,7 @@ class Cache(Embedded, MutableMapping[Key, Any]):
         return f"<{type(self).__name__} of {self.settings.memory_limit} MiB>"
 
 
-class CacheServer(Server):
+class ServedCache(Server):
     """A server on a cache's engine, which outlives it."""
 
     def __init__(self, cache: Cache, settings: Settings) -> None:
