@@ -215,7 +215,11 @@ class _Link:
         while size > 0:
             if client.empty:
                 self._await_client()
-                client.receive()
+                try:
+                    client.receive()
+                except _EndedError:  # it has said all, and may still hear answers
+                    self._relay(b"")
+                    raise
             part = client.at_most(size)
             server.socket.sendall(part)
             size -= len(part)

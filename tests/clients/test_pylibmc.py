@@ -150,8 +150,9 @@ def test_noreply_and_buffered_requests(peer):
     client.incr("n")
     client.disconnect_all()
     reader = connect([peer])
+    while reader.get("n") != 2:
+        pass  # nobody has waited for what was sent on the other connection; the suite's time limit ends this
     assert reader.get("k") == "one+"
-    assert reader.get("n") == 2
     reader.disconnect_all()
 
 
