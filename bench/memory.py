@@ -196,8 +196,9 @@ def use_all(clients: list[socket.socket], first: bytes, second: bytes, end: byte
         ask(client, second or first, end)
 
 
-def measure_connections(wanted: int, say: Say) -> dict[str, dict[str, dict[str, float]]]:
+def measure_connections(wanted: int, chosen: tuple[str, ...], say: Say) -> dict[str, dict[str, dict[str, float]]]:
     """User memory that an idle connection costs, in bytes, by server and by what it was used for since it came."""
+    uses = {use: USES[use] for use in chosen}
     number = connection_count(wanted)
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name in installed():
@@ -208,13 +209,13 @@ def measure_connections(wanted: int, say: Say) -> dict[str, dict[str, dict[str, 
             try:
                 for _ in range(WARM_UP):  # what the first of them cost is no connection's
                     with server.connect(60.0) as client:
-                        for use in USES.values():
+                        for use in uses.values():
                             use_all([client], *use)
                 time.sleep(SETTLED_SECONDS)
                 before = resident(server.pid)
                 clients.extend(server.connect(60.0) for _ in range(number))
                 ask(clients[-1], b"mn\r\n", b"MN\r\n")
-                for use, parts in {"nothing": None, **USES}.items():
+                for use, parts in {"nothing": None, **uses}.items():
                     if parts is not None:
                         use_all(clients, *parts)
                     after = grown(server, before)
@@ -233,18 +234,20 @@ def measure_connections(wanted: int, say: Say) -> dict[str, dict[str, dict[str, 
 
 
 def measure(short: bool, say: Say) -> dict:
-    """Everything: a minute and a half; ``short``: a fifth of the data, and of the connections."""
+    """Everything: a minute and a half; ``short``: a fifth of the data and of the connections, and of each kind one."""
     build.ensure()
     scale = 5 if short else 1
     items = 1_000_000 // scale
+    values = (32,) if short else (32, 100)
+    uses = tuple(USES)[-1:] if short else tuple(USES)
     return {
         "command": "python -m bench.memory" + (" --short" if short else ""),
         "threads": THREADS,
         "items": items,
         "key": KEY,
-        "beyond": {str(value): measure_items(items, value, say) for value in (32, 100)},
-        "mixed": [measure_mixed(total // scale, exponent, say) for exponent, total in MIXED],
-        "connections": measure_connections(10_000 // scale, say),
+        "beyond": {str(value): measure_items(items, value, say) for value in values},
+        "mixed": [measure_mixed(total // scale, exponent, say) for exponent, total in (MIXED[1:2] if short else MIXED)],
+        "connections": measure_connections(10_000 // scale, uses, say),
     }
 
 
