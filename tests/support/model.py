@@ -77,7 +77,7 @@ class Model:
         if old and mode in ("append", "prepend"):
             new = Item(old.value + value if mode == "append" else value + old.value, old.flags, old.end, made=self.now)
         elif old and compare is not None and compare < old.version:
-            new.stale, new.end = True, old.end
+            new.stale, new.token, new.end = True, old.token, old.end
         self.renew(key, new)
         return "STORED"
 
