@@ -20,7 +20,7 @@ from . import stats
 from .memoize import AsyncMemoized, KeyMaker, Memoized
 from .options import KIBIBYTE, MEBIBYTE
 from .server import Clock, Server, engine_options
-from .settings import Settings
+from .settings import Settings, keywords
 
 if TYPE_CHECKING:
     from cachecore_ext.embedded import _Serializer
@@ -88,7 +88,7 @@ class Cache(Embedded, MutableMapping[Key, Any]):
         if memory_limit < 2 * MEBIBYTE:
             options.setdefault("max_item_size", 512 * KIBIBYTE)
         #: The settings; their ``memory_limit`` is in whole MiB.
-        self.settings: Final = Settings(memory_limit=memory_limit // MEBIBYTE, **options)
+        self.settings: Final = keywords("Cache", {"memory_limit": memory_limit // MEBIBYTE, **options})
         options = engine_options(self.settings) | {"memory_limit": memory_limit}
         self._engine: Final = Engine(**options, embedded=self.callers)
         self._lifecycle = threading.RLock()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from .errors import EXIT_FAILURE, EXIT_USAGE, SettingsError
@@ -246,3 +246,11 @@ def _is_words(value: object) -> bool:
 
 def _unreadable() -> Any:
     raise ValueError
+
+
+def likely(word: str, known: Iterable[str], otherwise: str) -> str:
+    """What follows the name of an option that there is not: those that it may stand for, or where to look."""
+    from difflib import get_close_matches  # for this alone
+
+    meant = get_close_matches(word, known, n=2, cutoff=0.75)
+    return f"; is it {' or '.join(meant)}?" if meant else f"; see {otherwise}"

@@ -19,7 +19,7 @@ from .admin import Admin
 from .errors import EXIT_FAILURE, NO_MEMORY, StartError
 from .listeners import Address, Listener, adopt_listeners, close_listeners, open_listeners
 from .options import KIBIBYTE, MEBIBYTE
-from .settings import Settings
+from .settings import Settings, keywords
 from .users import read_users
 from .version import MEMCACHED_VERSION, package_version
 
@@ -162,7 +162,7 @@ class Server:
         if settings is None:
             if options.get("port") == 0:
                 options["port"] = -1
-            settings = Settings(**options)
+            settings = keywords("Server", options)
         elif options:
             raise TypeError("Server takes either settings or options")
         elif not isinstance(settings, Settings):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from .errors import EXIT_FAILURE, SettingsError
 from .extended import Extended, yes_no
@@ -18,6 +19,7 @@ from .options import (
     character,
     choice,
     level,
+    likely,
     octal,
     option,
     ratio,
@@ -315,3 +317,17 @@ OPTIONS: Final = tuple(row for row in ROWS if not row.suboption)
 
 #: The rows of the suboptions of ``-o``.
 SUBOPTIONS: Final = tuple(row for row in ROWS if row.suboption)
+
+
+def keywords(owner: str, options: Mapping[str, Any]) -> Settings:
+    """The settings that ``owner`` was given as keywords.
+
+    Raises:
+        SettingsError: a value has the wrong type or is out of its range.
+        TypeError: there is no option of that name.
+    """
+    known = [row.name for row in ROWS]
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{owner} has no option {name}{likely(name, known, 'help(cachecore.Settings)')}")
+    return Settings(**options)

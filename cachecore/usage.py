@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from .errors import EXIT_FAILURE, EXIT_USAGE, SettingsError
 from .extended import ABSENT, FORGOTTEN, PRESETS, Extended
-from .options import Option
+from .options import Option, likely
 from .settings import OPTIONS, SUBOPTIONS, Settings
 from .version import MEMCACHED_VERSION, package_version
 
@@ -34,6 +34,10 @@ REFUSED: Final = (
     ("S", "enable-sasl", "This server is not built with SASL support."),
     ("Z", "enable-ssl", "This server is not built with TLS support."),
 )
+
+
+#: Where the options stand.
+_HELP: Final = "cachecore -h"
 
 
 class CommandLine(NamedTuple):
@@ -99,16 +103,8 @@ def _illegal(item: str) -> SettingsError:
     """The error for a suboption that is none."""
     lacks = (f": this server is without {lack}" for begin, lack in ABSENT.items() if item.startswith(begin))
     known = [word for row in SUBOPTIONS for word in {row.name, *row.words}]
-    advice = next(lacks, _like(item.partition("=")[0], known))
+    advice = next(lacks, likely(item.partition("=")[0], known, _HELP))
     return SettingsError(f'Illegal suboption "{item}"{advice}', EXIT_FAILURE)
-
-
-def _like(word: str, known: Sequence[str]) -> str:
-    """What follows the name of an option that there is not: those that it may stand for, or where to look."""
-    from difflib import get_close_matches  # for this alone
-
-    meant = get_close_matches(word, known, n=2, cutoff=0.75)
-    return f"; is it {' or '.join(meant)}?" if meant else "; see cachecore -h"
 
 
 def _flags(letter: str, long: str) -> list[str]:
@@ -132,7 +128,7 @@ def _getopt(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
         if reason.endswith("not a unique prefix"):
             advice = f" of {', '.join(begun)}"
         elif flag.startswith("--") and not begun:
-            advice = _like(flag, names)
+            advice = likely(flag, names, _HELP)
         else:
             advice = "; see cachecore -h"
         raise SettingsError(f'Illegal argument "{flag}": {reason}{advice}', EXIT_FAILURE) from None

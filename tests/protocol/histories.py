@@ -147,7 +147,8 @@ class Histories(RuleBasedStateMachine):
         """Whether memcached's arithmetic would read stale memory: behind nothing, or behind more than 63 bits."""
         item = self.model.find(key)
         value = item.value.split(b" ")[0] if item else b"0"
-        return not value or (value.isdigit() and len(value) < 99 and int(value) >= 1 << 63)
+        digits = value.removeprefix(b"-")
+        return not value or (digits.isdigit() and len(digits) < 99 and int(digits) >= 1 << 63)
 
     # ---- classic commands
 

@@ -84,9 +84,10 @@ class Model:
     def add(self, key: bytes, item: Item, delta: int, increment: bool) -> bool:
         """Count up or down; False if it is no number."""
         before = item.value.split(b" ")[0]  # what comes behind a blank does not matter
-        if not before.isdigit() or len(before) > 99 or int(before) >= 1 << 64:
+        digits = before.removeprefix(b"-")  # of negative numbers minus nought is one
+        if not digits.isdigit() or len(before) > 99 or int(digits) >= (1 if before != digits else 1 << 64):
             return False
-        number = (int(before) + delta) % (1 << 64) if increment else max(0, int(before) - delta)
+        number = (int(digits) + delta) % (1 << 64) if increment else max(0, int(digits) - delta)
         shown = b"%d" % number
         if len(shown) > len(item.value):
             item = Item(shown, item.flags, item.end, made=self.now)

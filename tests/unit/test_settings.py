@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from cachecore import Settings, SettingsError
+from cachecore import Cache, Server, Settings, SettingsError
 from cachecore.settings import OPTIONS, ROWS
 from cachecore.usage import EXTENDED, REFUSED, Action, help_text, markdown_tables, parse_argv, version_text
 
@@ -345,3 +346,16 @@ def test_the_tables_of_the_page_are_fresh(name):
     text = PAGE.read_text(encoding="utf-8")
     found = text.partition(f"<!-- {name} -->")[2].partition(f"<!-- /{name} -->")[0].strip()
     assert found == markdown_tables()[name], "python -m cachecore.usage prints the tables"
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "advice"),
+    [
+        (Server, "prot", "is it port?"),
+        (Cache, "treads", "is it threads?"),
+        (Server, "qqq", "see help(cachecore.Settings)"),
+    ],
+)
+def test_a_keyword_that_is_no_option_is_refused_in_the_name_of_who_was_called(owner, name, advice):
+    with pytest.raises(TypeError, match=re.escape(f"{owner.__name__} has no option {name}; {advice}")):
+        owner(**{name: 5})
