@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -133,16 +133,24 @@ def one_size(keys: list[str], value: bytes, total: int, rounds: int, threads: in
 def markdown(result: dict) -> str:
     """The chapter."""
     columns = [(size, threads) for size in VALUES for threads in THREADS]
-    names = list(dict.fromkeys(row["cache"] for row in result["rows"]))
-    ns = {(row["cache"], row["operation"], row["value"], row["threads"]): row["ns"] for row in result["rows"]}
-    text = [
-        "## A cache inside the process",
-        "",
+    return f"## A cache inside the process\n\n{explained(result)}\n\n{table(result, columns)}\n"
+
+
+def explained(result: dict) -> str:
+    """What the figures of a table are."""
+    return (
         f"`{result['command']}`: nanoseconds for a get / a set of values of so many bytes, from one and from two "
         f"threads (time that passes, over the operations of both), medians of {result['rounds']} rounds; the loop "
         "around the calls is part of it. A dict keeps a reference, where `cachecore.Cache` copies the bytes, and has "
-        "neither a limit nor TTLs.",
-        "",
+        "neither a limit nor TTLs."
+    )
+
+
+def table(result: dict, columns: Sequence[tuple[int, int]]) -> str:
+    """Caches by columns, each so many bytes of a value and so many threads."""
+    names = list(dict.fromkeys(row["cache"] for row in result["rows"]))
+    ns = {(row["cache"], row["operation"], row["value"], row["threads"]): row["ns"] for row in result["rows"]}
+    lines = [
         "| cache | " + " | ".join(f"{size:,} B, {threads} thr." for size, threads in columns) + " |",
         "|---|" + "--:|" * len(columns),
     ]
@@ -151,8 +159,8 @@ def markdown(result: dict) -> str:
             f"{ns[name, 'get', size, threads]:,.0f} / {ns[name, 'set', size, threads]:,.0f}"
             for size, threads in columns
         ]
-        text.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(text) + "\n"
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def plot(result: dict, directory: Path) -> list[Path]:

@@ -14,9 +14,7 @@ ROWS = (
     "get-p1-32",
     "get-p16-32",
     "set-p16-32",
-    "get-p64-32",
     "multiget100-32",
-    "get-p64-32-t2",
     "set-p16-32-full",
     "get-p16-1k",
     "get-p1-500k",
@@ -24,8 +22,9 @@ ROWS = (
 
 
 def came_from(entry: dict) -> str:
-    """Command, date, machine and versions of a chapter's entry in a report."""
-    versions = ", ".join(f"{name} {version}" for name, version in entry["versions"].items())
+    """Command, date, machine and version of a chapter's entry in a report; the servers' stand in its table."""
+    ours = ("cachecore", "Python")
+    versions = ", ".join(f"{name} {version}" for name, version in entry["versions"].items() if name in ours)
     return f"`{entry['command']}`, {entry['date']}; {entry['machine']}; {versions}."
 
 
@@ -33,9 +32,11 @@ def throughput_part(entry: dict) -> str:
     """The table, the picture, and where they come from, of the throughput chapter's entry in a report."""
     result = entry["result"]
     named = [name for name in ROWS if name in result["titles"]]
+    newer = any(row.server == "memcached-new" for row in report.rows_of(result))
+    table = report.overview(result, named, without={"memcached"} if newer else ())
     parts = [
-        report.overview(result, named),
-        *(note for note in report.notes(result) if note.startswith("[1]")),
+        table,
+        *(note for note in report.notes(result) if note.startswith("[1]") and "[1]" in table),
         f"![CPU time per operation and operations per second]({FOLDER}/overview.svg)",
         came_from(entry),
     ]
@@ -43,9 +44,9 @@ def throughput_part(entry: dict) -> str:
 
 
 def embedded_part(entry: dict) -> str:
-    """The table of the chapter on caches inside a process, and where it comes from."""
-    _, explained, table = embedded.markdown(entry["result"]).strip().split("\n\n")
-    return f"{explained}\n\n{table}\n\n{came_from(entry)}\n"
+    """What one thread takes for small and middling values in each cache, and where the figures come from."""
+    table = embedded.table(entry["result"], [(size, 1) for size in embedded.VALUES[:2]])
+    return f"{table}\n\n{came_from(entry)}\n"
 
 
 #: What stands between the marks of each chapter.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, fields
 from statistics import median
 
@@ -150,13 +150,16 @@ def one_by_one(row: Row, result: dict) -> bool:
     return pipelined and row.server.startswith("memcached") and result["servers"].get(row.server) == ONE_BY_ONE
 
 
-def overview(result: dict, workloads: Iterable[str] = ()) -> str:
-    """A table of workloads by servers, CPU time and operations per second in each cell; all, or those named."""
+def overview(result: dict, workloads: Iterable[str] = (), without: Collection[str] = ()) -> str:
+    """A table of workloads, all or those named, by servers: CPU time and operations per second in each cell."""
     rows = rows_of(result)
     by_place = {(row.workload, row.server): row for row in rows}
-    servers = [name for name in KINDS if name in {row.server for row in rows}]
+    servers = [name for name in KINDS if name in {row.server for row in rows} and name not in without]
     titles = [label(name, result["servers"]) for name in servers]
-    lines = ["| workload | " + " | ".join(titles) + " |", "|---|" + "--:|" * len(servers)]
+    lines = [
+        "| CPU us per operation / million operations per second | " + " | ".join(titles) + " |",
+        "|---|" + "--:|" * len(servers),
+    ]
     for name in workloads or dict.fromkeys(row.workload for row in rows):
         cells = [cell(by_place.get((name, server)), result) for server in servers]
         lines.append(f"| {result['titles'][name]} | " + " | ".join(cells) + " |")

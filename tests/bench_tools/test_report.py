@@ -34,7 +34,13 @@ def result(*rows: dict) -> dict:
     """A throughput chapter's result as it comes out of a file."""
     return {
         "settings": {"rounds:": 5},
-        "servers": {"cachecore": "1", "memcached": "1.6.18", "redis": "7.0.15", "redis-io": "7.0.15"},
+        "servers": {
+            "cachecore": "1",
+            "memcached": "1.6.18",
+            "memcached-new": "1.6.38",
+            "redis": "7.0.15",
+            "redis-io": "7.0.15",
+        },
         "commands": {"cachecore": "cachecore -m 64"},
         "titles": {"get-p16-32": "get, 16 pipelined, 32 B", "metaget-p16-32": "meta get", "get-p1-32": "get"},
         "resident_bytes_beyond_key_and_value": {"7 keys": {"cachecore": 38.0}},
@@ -49,7 +55,7 @@ def test_the_overview_is_a_table_of_workloads_by_servers():
         {"workload": "metaget-p16-32", "server": "cachecore"},
     )
     assert report.overview(found).splitlines() == [
-        "| workload | cachecore | Redis 7.0.15 |",
+        "| CPU us per operation / million operations per second | cachecore | Redis 7.0.15 |",
         "|---|--:|--:|",
         "| get, 16 pipelined, 32 B | 12 / 0.081 | 0.46 / 2.00 |",
         "| meta get | 0.46 / 2.00 |  |",
@@ -251,7 +257,7 @@ def entries():
             for threads in embedded.THREADS
         ],
     }
-    of_both = {"date": "D", "machine": "M", "versions": {"x": "1"}}
+    of_both = {"date": "D", "machine": "M", "versions": {"cachecore": "1", "Python": "3", "gcc": "4"}}
     return {
         "throughput": {"result": found, "command": "C", **of_both},
         "embedded": {"result": inside, "command": "F", **of_both},
@@ -266,12 +272,22 @@ MARKED = (
 
 def test_figures_replace_what_was_between_the_marks(entries):
     text = readme.updated(MARKED, entries)
-    assert text.startswith("a\n<!-- embedded -->\n`E`: nanoseconds")
-    assert "\n| a dict | 1,234 / 1,234 |" in text
-    assert "\n\n`F`, D; M; x 1.\n<!-- /embedded -->\nb\n<!-- throughput -->\n| workload | memcached" in text
+    assert text.startswith("a\n<!-- embedded -->\n| cache | 100 B, 1 thr. | 10,000 B, 1 thr. |\n")
+    assert "\n| a dict | 1,234 / 1,234 | 1,234 / 1,234 |\n" in text
+    came_from = "D; M; cachecore 1, Python 3."
+    assert f"\n\n`F`, {came_from}\n<!-- /embedded -->\nb\n<!-- throughput -->\n| CPU us per operation" in text
     assert "[1] memcached 1.6.18 makes" in text
-    assert text.endswith("`C`, D; M; x 1.\n<!-- /throughput -->\nc\n")
+    assert text.endswith(f"`C`, {came_from}\n<!-- /throughput -->\nc\n")
     assert readme.updated(text, entries) == text
+
+
+def test_the_readme_leaves_out_the_memcached_that_a_newer_one_stands_for(entries):
+    found = result(
+        {"workload": "get-p16-32", "server": "memcached"}, {"workload": "get-p16-32", "server": "memcached-new"}
+    )
+    text = readme.throughput_part(entries["throughput"] | {"result": found})
+    assert "| memcached 1.6.38 |" in text
+    assert "1.6.18" not in text
 
 
 def test_what_the_readme_lacks_is_said(entries):
