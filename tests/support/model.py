@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 LARGEST = 1 << 20  # bytes, with what an item needs beside its value
+COUNTABLE = 1 << 19  # likewise: what lies in several pieces is no number
 TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 NON_NUMERIC = b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
 
@@ -85,7 +86,9 @@ class Model:
         """Count up or down; False if it is no number."""
         before = item.value.split(b" ")[0]  # what comes behind a blank does not matter
         digits = before.removeprefix(b"-")  # of negative numbers minus nought is one
-        if not digits.isdigit() or len(before) > 99 or int(digits) >= (1 if before != digits else 1 << 64):
+        if len(item.value) >= COUNTABLE or not digits.isdigit() or len(before) > 99:
+            return False
+        if int(digits) >= (1 if before != digits else 1 << 64):
             return False
         number = (int(digits) + delta) % (1 << 64) if increment else max(0, int(digits) - delta)
         shown = b"%d" % number
