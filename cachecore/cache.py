@@ -149,7 +149,8 @@ class Cache(Embedded, MutableMapping[Key, Any]):
 
         However many threads, or tasks of one event loop, ask for the same result at once, one computes it and the
         others wait. A function that raises has no result, and the next caller computes. What does not fit into the
-        cache is returned all the same. The function gets ``key``, ``invalidate`` and ``cache_clear``.
+        cache is returned all the same. The function gets ``key``, ``invalidate`` and ``cache_clear``. Whatever is
+        decorated has results of its own, also a second function of one name, or the same one again.
 
         Args:
             ttl: seconds, as for ``set``; left out, ``default_ttl``.
