@@ -91,6 +91,9 @@ class Cache(Embedded, MutableMapping[Key, Any]):
         self.settings: Final = keywords("Cache", {"memory_limit": memory_limit // MEBIBYTE, **options})
         options = engine_options(self.settings) | {"memory_limit": memory_limit}
         self._engine: Final = Engine(**options, embedded=self.callers)
+        #: Where ``popitem`` goes on, at most once for each thread that was in it: from the start it would meet all that
+        #: it has emptied. Taken out while it is used.
+        self._walks: Final[list[Iterator[Key]]] = []
         self._lifecycle = threading.RLock()
         self._server: ServedCache | None = None
         thread = threading.Thread(target=self._engine.run_maintenance, name="cachecore-maintenance", daemon=True)
@@ -195,10 +198,16 @@ class Cache(Embedded, MutableMapping[Key, Any]):
 
     def popitem(self) -> tuple[Any, Any]:
         """Remove any one value and return it with its key. Raises KeyError when there is none."""
-        for key in self:
-            value = self.pop(key, _GONE)
-            if value is not _GONE:
-                return key, value
+        try:
+            begun = self._walks.pop()
+        except IndexError:
+            begun = iter(())
+        for keys in (begun, iter(self)):
+            for key in keys:
+                value = self.pop(key, _GONE)
+                if value is not _GONE:
+                    self._walks.append(keys)
+                    return key, value
         raise KeyError("the cache is empty")
 
     __eq__ = object.__eq__  # a cache is equal to itself alone: comparing items would be slow, and true by chance
