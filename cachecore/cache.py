@@ -33,8 +33,8 @@ Key = str | bytes
 _OMITTED: Final[Any] = object()
 _GONE: Final[Any] = object()  # in place of a value that another thread has taken
 _BATCH: Final = 100  # keys that a view looks up at once
-#: Options that mean nothing to a cache.
-_DAEMON_S: Final = {
+#: Options that mean nothing to a cache: where to listen, and what concerns the process or a file.
+_DAEMONS_OWN: Final = {
     *("port", "listen", "unix_socket", "unix_mask", "auth_file", "memory_file", "pidfile", "daemon", "user"),
     *("enable_coredumps", "lock_memory", "verbose"),
 }
@@ -83,7 +83,7 @@ class Cache(Embedded, MutableMapping[Key, Any]):
             raise TypeError(f"memory_limit is a number of bytes, not {memory_limit!r}")
         if memory_limit < MEBIBYTE:
             raise ValueError(f"memory_limit is in bytes, at least {MEBIBYTE}, not {memory_limit}")
-        if foreign := sorted(_DAEMON_S & options.keys()):
+        if foreign := sorted(_DAEMONS_OWN & options.keys()):
             raise ValueError(f"a Cache has no {', '.join(foreign)}; where it listens is said to serve")
         if memory_limit < 2 * MEBIBYTE:
             options.setdefault("max_item_size", 512 * KIBIBYTE)

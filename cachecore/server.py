@@ -355,13 +355,14 @@ class Server:
         self._listeners, self._threads, self._engine, self._memory = [], [], None, None
         self._why_not = ""
 
-    def leave_to_the_parent(self) -> None:
+    def _leave_to_the_parent(self) -> None:
         """In a child process, which has the memory as some thread left it, and no thread that would go on."""
         self._lifecycle = threading.Lock()
-        if self._engine is None:
+        if self._engine is None and not self._listeners:
             return
         atexit.unregister(self.stop)
-        self._engine.abandon(_INHERITED)
+        if self._engine is not None:
+            self._engine.abandon(_INHERITED)
         if self._memory is not None:
             self._memory.leave_to_the_parent()
         listeners = [listener.left_to_the_parent() for listener in self._listeners]
@@ -407,7 +408,7 @@ def _render(admin: Admin, line: bytes) -> bytes | None:
 
 def _leave_to_the_parent() -> None:
     for server in list(_servers):
-        server.leave_to_the_parent()
+        server._leave_to_the_parent()
 
 
 os.register_at_fork(after_in_child=_leave_to_the_parent)

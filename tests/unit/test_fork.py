@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import cachecore.server
 from cachecore import Cache, Server
 from tests.support.children import idle_child, in_a_child
 
@@ -125,3 +126,20 @@ def test_a_child_process_has_no_socket_of_the_server_s():
             assert len(sockets() - before) == 1  # the client's
 
         assert in_a_child(look) == 0
+
+
+def test_nor_of_one_that_is_starting(monkeypatch):
+    before = sockets()
+    statuses = []
+
+    def look():
+        assert sockets() == before
+
+    def create_engine(*given, **memory):
+        statuses.append(in_a_child(look))
+        return create(*given, **memory)
+
+    create = cachecore.server.create_engine
+    monkeypatch.setattr(cachecore.server, "create_engine", create_engine)
+    with Server(port=0, threads=1):
+        assert statuses == [0]
