@@ -140,6 +140,18 @@ def test_time_goes_on_meanwhile(path, monkeypatch):
         assert server.stats()["uptime"] >= 59
 
 
+def test_a_flush_takes_what_was_stored_before_the_clock_was_set_back(path):
+    with serving(path) as server, client_of(server) as client:
+        server.clock.advance(1000)
+        client.ask(b"ms explicit 5 E12345\r\nvalue\r\nset plain 0 0 5\r\nvalue\r\n", b"STORED\r\n")
+        server.clock.advance(-900)
+        server.stop(save=True)
+    with serving(path) as server, client_of(server) as client:
+        assert items(server) == 2
+        assert client.ask(b"flush_all\r\n", b"OK\r\n") == b"OK\r\n"
+        assert client.ask(b"get explicit plain\r\n", b"END\r\n") == b"END\r\n"
+
+
 def test_an_upload_under_way_is_no_item(path):
     with serving(path) as server:
         with client_of(server) as client:
