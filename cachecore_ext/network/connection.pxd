@@ -126,6 +126,7 @@ cdef uint64_t stash_bytes(const Shared *shared) noexcept nogil
 cdef uint64_t other_bytes(const Shared *shared) noexcept nogil
 cdef Connection *conn_new(Shared *shared, int fd, uint32_t worker) noexcept nogil
 cdef void conn_free(Connection *conn, Shared *shared, Session *session) noexcept nogil
+cdef void conn_close(int fd) noexcept nogil
 cdef bint conn_idle(const Descriptor *entry, uint32_t now, uint32_t timeout) noexcept nogil
 cdef Verdict conn_turn(Connection *conn, Scratch *scratch, uint32_t events) noexcept nogil
 cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, size_t n) noexcept nogil

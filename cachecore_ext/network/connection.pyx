@@ -9,7 +9,7 @@ from cachecore_ext.base.counters cimport (
 )
 from cachecore_ext.base.eventlog cimport CLOSE_ERROR, CLOSE_NORMAL
 from cachecore_ext.base.linux cimport (
-    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number,
+    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_RDWR, SHUT_WR, close, epoll_ctl, epoll_event, error_number,
     passing_size, receive_bytes, shutdown,
 )
 from cachecore_ext.network.transmit cimport (
@@ -130,6 +130,13 @@ cdef void conn_free(Connection *conn, Shared *shared, Session *session) noexcept
     if conn.upload != NULL:
         store_release(session.context.store, conn.upload.item)
         free_upload(conn, shared)
+
+
+cdef void conn_close(int fd) noexcept nogil:
+    """Close a connection's socket. A child process may have it, too, for a while or for good: closing it alone would
+    not tell the client."""
+    shutdown(fd, SHUT_RDWR)
+    close(fd)
 
 
 # ---- the stash

@@ -9,7 +9,7 @@ import pytest
 
 import cachecore.server
 from cachecore import Cache, Server
-from tests.support.children import idle_child, in_a_child
+from tests.support.children import idle_child, in_a_child, silent_copy
 
 
 def ask(client: socket.socket, request: bytes = b"version\r\n") -> bytes:
@@ -31,6 +31,19 @@ def test_whom_the_server_closes_sees_it(request_):
             client.sendall(request_)
             while client.recv(100):
                 pass
+
+
+@pytest.mark.parametrize("request_", [b"quit\r\n", None])
+def test_whom_the_server_closes_sees_it_whoever_has_a_copy(request_):
+    """A child has one between its fork and its exec; and for good, of what comes or goes while it is forked."""
+    with Server(port=0, threads=2) as server, connect(server) as client:
+        ask(client)
+        with silent_copy():
+            if request_ is None:
+                server.stop()
+            else:
+                client.sendall(request_)
+            assert client.recv(100) == b""
 
 
 @pytest.mark.parametrize("kind", [Server, Cache])
