@@ -420,6 +420,14 @@ def test_the_daemon_says_why_not(path):
     assert (status, said[-1]) == (71, "failed to open file for mmap: /nowhere/memory: No such file or directory")
 
 
+def test_a_daemon_that_nobody_could_reach_takes_no_items(path, meta):
+    saved(path, b"k")
+    assert failing("-p", "0", "-e", str(path))[0] == 64
+    assert meta.exists()
+    with serving(path) as server:
+        assert items(server) == 1
+
+
 def test_the_daemon_says_when_it_cannot_save(path, meta):
     with daemon(*words(path)) as running:
         Path(f"{meta}.tmp").mkdir()
