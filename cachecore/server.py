@@ -189,7 +189,7 @@ class Server:
 
         Raises:
             StartError: an address cannot be listened on or the ``memory_file`` opened (exit status 71), or memory,
-                threads or descriptors are lacking (1); nothing is left behind.
+                threads or descriptors are lacking (1); nothing is left behind but the items in the ``memory_file``.
             RuntimeError: it has been started already.
         """
         with self._lifecycle:
@@ -198,7 +198,8 @@ class Server:
             try:
                 self._start(list(sockets))
             except BaseException:
-                self._release()
+                with contextlib.suppress(OSError):  # what went wrong first is what is told
+                    self._release(save=True)  # the items that were taken up
                 raise
             self._stopped.clear()
             atexit.register(self.stop)

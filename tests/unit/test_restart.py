@@ -380,6 +380,24 @@ def test_nothing_is_left_open(path):
     assert open_files() == before
 
 
+@pytest.mark.parametrize("lacking", ["admin", "worker-1", "acceptor"])
+def test_a_start_that_fails_later_leaves_the_items_for_the_next(path, monkeypatch, lacking):
+    saved(path, b"k")
+
+    def start(thread):
+        if thread.name == f"cachecore-{lacking}":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    begin = threading.Thread.start
+    with monkeypatch.context() as lack:
+        lack.setattr(threading.Thread, "start", start)
+        with pytest.raises(StartError, match="can't start new thread"):
+            serving(path).start()
+    with serving(path) as server:
+        assert items(server) == 1
+
+
 # ---- the daemon
 
 
