@@ -686,10 +686,10 @@ cdef Verdict write_turn(Connection *conn, Scratch *scratch) noexcept nogil:
 
 cdef Doing doing_of(const Connection *conn) noexcept nogil:
     """What a connection does between its turns."""
-    if conn.closing:
-        return CLOSING
     if conn.events == EPOLLOUT:
         return SENDING
+    if conn.closing:
+        return CLOSING
     if conn.upload != NULL:
         return RECEIVING_VALUE
     return SKIPPING if conn.swallow > 0 else READING
