@@ -33,10 +33,11 @@ Key = str | bytes
 _OMITTED: Final[Any] = object()
 _GONE: Final[Any] = object()  # in place of a value that another thread has taken
 _BATCH: Final = 100  # keys that a view looks up at once
-#: Options that mean nothing to a cache: where to listen, and what concerns the process or a file.
-_DAEMONS_OWN: Final = {
+#: Options that a cache cannot have: where to listen, what concerns the process or a file, and to be without the cas
+#: that ``gets``, ``cas`` and ``pop`` go by.
+_NOT_FOR_A_CACHE: Final = {
     *("port", "listen", "unix_socket", "unix_mask", "auth_file", "memory_file", "pidfile", "daemon", "user"),
-    *("enable_coredumps", "lock_memory", "verbose"),
+    *("enable_coredumps", "lock_memory", "verbose", "disable_cas"),
 }
 _INHERITED: Final = "the cache is its parent's: after a fork it cannot be used; let the parent serve it"
 
@@ -83,7 +84,7 @@ class Cache(Embedded, MutableMapping[Key, Any]):
             raise TypeError(f"memory_limit is a number of bytes, not {memory_limit!r}")
         if memory_limit < MEBIBYTE:
             raise ValueError(f"memory_limit is in bytes, at least {MEBIBYTE}, not {memory_limit}")
-        if foreign := sorted(_DAEMONS_OWN & options.keys()):
+        if foreign := sorted(_NOT_FOR_A_CACHE & options.keys()):
             raise ValueError(f"a Cache has no {', '.join(foreign)}; where it listens is said to serve")
         if memory_limit < 2 * MEBIBYTE:
             options.setdefault("max_item_size", 512 * KIBIBYTE)

@@ -448,7 +448,7 @@ def test_delete_of_what_was_seen():
 
 
 def test_a_wrong_use_is_told_at_once():
-    for name, value in {"port": 5, "auth_file": "/x", "memory_file": "/x"}.items():
+    for name, value in {"port": 5, "auth_file": "/x", "memory_file": "/x", "disable_cas": True}.items():
         with pytest.raises(ValueError, match=f"a Cache has no {name}"):
             Cache(**{name: value})
     with pytest.raises(TypeError, match="number of bytes, not '64m'"):
