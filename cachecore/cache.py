@@ -33,10 +33,11 @@ Key = str | bytes
 _OMITTED: Final[Any] = object()
 _GONE: Final[Any] = object()  # in place of a value that another thread has taken
 _BATCH: Final = 100  # keys that a view looks up at once
-#: Options that mean nothing to a cache.
-_DAEMON_S: Final = {
+#: Options that a cache cannot have: where to listen, what concerns the process or a file, and to be without the cas
+#: that ``gets``, ``cas`` and ``pop`` go by.
+_NOT_FOR_A_CACHE: Final = {
     *("port", "listen", "unix_socket", "unix_mask", "auth_file", "memory_file", "pidfile", "daemon", "user"),
-    *("enable_coredumps", "lock_memory", "verbose"),
+    *("enable_coredumps", "lock_memory", "verbose", "disable_cas"),
 }
 _INHERITED: Final = "the cache is its parent's: after a fork it cannot be used; let the parent serve it"
 
@@ -83,7 +84,7 @@ class Cache(Embedded, MutableMapping[Key, Any]):
             raise TypeError(f"memory_limit is a number of bytes, not {memory_limit!r}")
         if memory_limit < MEBIBYTE:
             raise ValueError(f"memory_limit is in bytes, at least {MEBIBYTE}, not {memory_limit}")
-        if foreign := sorted(_DAEMON_S & options.keys()):
+        if foreign := sorted(_NOT_FOR_A_CACHE & options.keys()):
             raise ValueError(f"a Cache has no {', '.join(foreign)}; where it listens is said to serve")
         if memory_limit < 2 * MEBIBYTE:
             options.setdefault("max_item_size", 512 * KIBIBYTE)
@@ -91,6 +92,9 @@ class Cache(Embedded, MutableMapping[Key, Any]):
         self.settings: Final = keywords("Cache", {"memory_limit": memory_limit // MEBIBYTE, **options})
         options = engine_options(self.settings) | {"memory_limit": memory_limit}
         self._engine: Final = Engine(**options, embedded=self.callers)
+        #: Where ``popitem`` goes on, at most once for each thread that was in it: from the start it would meet all that
+        #: it has emptied. Taken out while it is used.
+        self._walks: Final[list[Iterator[Key]]] = []
         self._lifecycle = threading.RLock()
         self._server: ServedCache | None = None
         thread = threading.Thread(target=self._engine.run_maintenance, name="cachecore-maintenance", daemon=True)
@@ -149,7 +153,8 @@ class Cache(Embedded, MutableMapping[Key, Any]):
 
         However many threads, or tasks of one event loop, ask for the same result at once, one computes it and the
         others wait. A function that raises has no result, and the next caller computes. What does not fit into the
-        cache is returned all the same. The function gets ``key``, ``invalidate`` and ``cache_clear``.
+        cache is returned all the same. The function gets ``key``, ``invalidate`` and ``cache_clear``. Whatever is
+        decorated has results of its own, also a second function of one name, or the same one again.
 
         Args:
             ttl: seconds, as for ``set``; left out, ``default_ttl``.
@@ -194,10 +199,16 @@ class Cache(Embedded, MutableMapping[Key, Any]):
 
     def popitem(self) -> tuple[Any, Any]:
         """Remove any one value and return it with its key. Raises KeyError when there is none."""
-        for key in self:
-            value = self.pop(key, _GONE)
-            if value is not _GONE:
-                return key, value
+        try:
+            begun = self._walks.pop()
+        except IndexError:
+            begun = iter(())
+        for keys in (begun, iter(self)):
+            for key in keys:
+                value = self.pop(key, _GONE)
+                if value is not _GONE:
+                    self._walks.append(keys)
+                    return key, value
         raise KeyError("the cache is empty")
 
     __eq__ = object.__eq__  # a cache is equal to itself alone: comparing items would be slow, and true by chance

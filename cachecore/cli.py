@@ -95,6 +95,8 @@ def _prepare(settings: Settings) -> None:
 def _serve(server: Server, inherited: list[socket.socket], tell_parent: Callable[[], None] | None) -> None:
     """Serve until a signal or a client ends it. Raises StartError."""
     settings = server.settings
+    if not (inherited or settings.unix_socket or settings.port):  # before it takes up the items of a memory_file
+        raise StartError("nothing to listen on: -p 0, and neither -s nor sockets of systemd's", EXIT_USAGE)
     server.on_shutdown = process.end
     process.return_freed_memory()
     server.start(inherited)
@@ -102,8 +104,6 @@ def _serve(server: Server, inherited: list[socket.socket], tell_parent: Callable
         say(f"the sockets of LISTEN_FDS are served instead of {unused}")
     received = signal.SIGTERM
     try:
-        if not server.addresses:
-            raise StartError("nothing to listen on: -p 0, and neither -s nor sockets of systemd's", EXIT_USAGE)
         if server.restart_report:
             say(server.restart_report)
         if settings.lock_memory:

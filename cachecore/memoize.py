@@ -8,7 +8,10 @@ import hashlib
 import io
 import pickle
 import threading
-from collections.abc import Awaitable, Callable, Hashable
+import weakref
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from itertools import count
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar
 
@@ -25,7 +28,10 @@ T = TypeVar("T")
 KeyMaker = Callable[..., str | bytes]
 
 _MISSING: Final = object()
-_NAME_MAX: Final = 100  # characters of the function's name that are in a key
+_NAME_MAX: Final = 100  # bytes of the function's name that are in a key
+
+#: Of each cache, how many functions of a name were decorated. Lambdas, closures, methods of several objects share one.
+_decorated: weakref.WeakKeyDictionary[Cache, defaultdict[bytes, Iterator[int]]] = weakref.WeakKeyDictionary()
 
 
 def key_of_arguments(*args: Any, **kwargs: Any) -> str:
@@ -61,8 +67,9 @@ class _Memo(Generic[P, R, T]):
         self._make_key: KeyMaker = key or key_of_arguments
         if not hasattr(function, "__qualname__"):
             raise TypeError(f"results are kept by the function's name; {function!r} has none: wrap it in a function")
-        name = f"{function.__module__}.{function.__qualname__}"
-        self._prefix = name.encode()[-_NAME_MAX:] + b"("
+        name = f"{function.__module__}.{function.__qualname__}".encode()[-_NAME_MAX:]
+        before = next(_decorated.setdefault(cache, defaultdict(count))[name])
+        self._prefix = b"%s#%d(" % (name, before + 1) if before else name + b"("
         self._guard = threading.Lock()
         self._flights: dict[Hashable, _Flight[T]] = {}
 

@@ -189,7 +189,7 @@ class Server:
 
         Raises:
             StartError: an address cannot be listened on or the ``memory_file`` opened (exit status 71), or memory,
-                threads or descriptors are lacking (1); nothing is left behind.
+                threads or descriptors are lacking (1); nothing is left behind but the items in the ``memory_file``.
             RuntimeError: it has been started already.
         """
         with self._lifecycle:
@@ -198,7 +198,8 @@ class Server:
             try:
                 self._start(list(sockets))
             except BaseException:
-                self._release()
+                with contextlib.suppress(OSError):  # what went wrong first is what is told
+                    self._release(save=True)  # the items that were taken up
                 raise
             self._stopped.clear()
             atexit.register(self.stop)
@@ -355,13 +356,14 @@ class Server:
         self._listeners, self._threads, self._engine, self._memory = [], [], None, None
         self._why_not = ""
 
-    def leave_to_the_parent(self) -> None:
+    def _leave_to_the_parent(self) -> None:
         """In a child process, which has the memory as some thread left it, and no thread that would go on."""
         self._lifecycle = threading.Lock()
-        if self._engine is None:
+        if self._engine is None and not self._listeners:
             return
         atexit.unregister(self.stop)
-        self._engine.abandon(_INHERITED)
+        if self._engine is not None:
+            self._engine.abandon(_INHERITED)
         if self._memory is not None:
             self._memory.leave_to_the_parent()
         listeners = [listener.left_to_the_parent() for listener in self._listeners]
@@ -407,7 +409,7 @@ def _render(admin: Admin, line: bytes) -> bytes | None:
 
 def _leave_to_the_parent() -> None:
     for server in list(_servers):
-        server.leave_to_the_parent()
+        server._leave_to_the_parent()
 
 
 os.register_at_fork(after_in_child=_leave_to_the_parent)

@@ -126,8 +126,8 @@ class Engine(Keeper):
         """Close the connections and free the memory. Call after the threads have been joined; again is a no-op."""
 
     def abandon(self, why: str) -> None:
-        """In a child process, to which it is of no use: close its share of the connections, so that clients see when
-        the parent closes its own. From here on everything else raises RuntimeError with ``why``, or does nothing."""
+        """In a child process, to which it is of no use: close its share of the connections, but for those that came or
+        went while it was forked. From here on everything else raises RuntimeError with ``why``, or does nothing."""
 
     def save(self) -> bytes:
         """``close``, but let another engine, in a process to come, go on with the file of ``memory_fd``; how, say the

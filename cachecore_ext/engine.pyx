@@ -24,7 +24,7 @@ from cachecore_ext.network.admin cimport (
     tickets_put, tickets_signal, tickets_take,
 )
 from cachecore_ext.network.connection cimport (
-    CARRY_MAX, READ_SIZE, Buffers, Connection, Descriptor, Shared, conn_free, other_bytes, stash_bytes,
+    CARRY_MAX, READ_SIZE, Buffers, Connection, Descriptor, Shared, conn_close, conn_free, other_bytes, stash_bytes,
 )
 from cachecore_ext.network.watcher cimport LINE_ROOM, Logger, logger_drop, logger_free, logger_init, logger_run
 from cachecore_ext.network.worker cimport Worker, worker_free, worker_init, worker_run
@@ -280,7 +280,7 @@ cdef class Engine(Keeper):
             if self.shared.by_fd[i].owner != 0:
                 conn_free(&self.shared.conns[i], &self.shared, &self.workers[0].scratch.session)
                 self.shared.by_fd[i].owner = 0
-                close(<int>i)
+                conn_close(<int>i)
 
     cpdef void close_network(self) noexcept:
         cdef uint32_t i

@@ -9,7 +9,7 @@ class ConnectionInfo(NamedTuple):
     addr: str  # of the client; of a listening socket its own: tcp:1.2.3.4:5, tcp6:[::1]:5 or unix:/path
     listen_addr: str | None  # None for a listening socket
     state: str  # memcached's name of it
-    secs_since_last_cmd: int  # or since the last bytes of a value that is under way
+    secs_since_last_cmd: int  # or since the last bytes of a value, or since a late answer was read
 
 class ItemInfo(NamedTuple):
     """An item, as it was when it was looked at."""

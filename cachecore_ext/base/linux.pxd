@@ -83,7 +83,7 @@ cdef extern from *:
 
     enum: AF_UNIX, SOL_SOCKET, SO_DOMAIN
     int getsockopt(int fd, int level, int option, void *value, unsigned int *length) noexcept nogil
-    enum: SOCK_NONBLOCK, SOCK_CLOEXEC, SHUT_WR, MSG_NOSIGNAL, MSG_DONTWAIT
+    enum: SOCK_NONBLOCK, SOCK_CLOEXEC, SHUT_WR, SHUT_RDWR, MSG_NOSIGNAL, MSG_DONTWAIT
     struct iovec:
         void *iov_base
         size_t iov_len

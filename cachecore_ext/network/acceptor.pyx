@@ -17,7 +17,7 @@ from cachecore_ext.base.linux cimport (
     SOL_SOCKET, accept4, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, error_number, eventfd, eventfd_read,
     eventfd_write, getsockopt, ntohs, send, sockaddr_in, sockaddr_in6, sockaddr_storage,
 )
-from cachecore_ext.network.connection cimport ARRIVING, NEW, Connection, Descriptor, conn_free, conn_new
+from cachecore_ext.network.connection cimport ARRIVING, NEW, Connection, Descriptor, conn_close, conn_free, conn_new
 from cachecore_ext.network.worker cimport worker_deal
 
 cdef enum:
@@ -117,7 +117,7 @@ cdef void reject(Acceptor *acceptor, int fd) noexcept nogil:
     """As many clients as there may be: say so. It is the first thing on this socket, so it cannot block."""
     count(acceptor.counters, REJECTED_CONNECTIONS)
     send(fd, FULL, strlen(FULL), MSG_NOSIGNAL)
-    close(fd)
+    conn_close(fd)
 
 
 cdef void take_address(PeerAddress *peer, const sockaddr_storage *address) noexcept nogil:
@@ -174,7 +174,7 @@ cdef void welcome(Acceptor *acceptor, int fd, const sockaddr_storage *address, b
     if not hand_over(acceptor, conn, local):
         add_u32(&shared.connections, <uint32_t>-1)
         conn_free(conn, shared, &acceptor.workers[worker].scratch.session)
-        close(fd)
+        conn_close(fd)
 
 
 cdef void accept_all(Acceptor *acceptor, const Listener *listener) noexcept nogil:

@@ -56,7 +56,7 @@ cdef struct Connection
 cdef struct Descriptor:
     # A connection as others see it; ``by_fd`` has one for every descriptor. Entered by the acceptor, then written by
     # its worker alone, which takes ``owner`` out before it closes the descriptor. All atomic.
-    uint32_t active           # the tick of its arrival, its last command, Python's answer, or a value's last bytes
+    uint32_t active           # the tick since which it is the client's turn, or of its last command or value's bytes
     uint16_t owner            # its worker's number plus 1; 0: no connection
     uint8_t doing             # a Doing
     uint8_t local             # it came through a UNIX socket
@@ -126,6 +126,7 @@ cdef uint64_t stash_bytes(const Shared *shared) noexcept nogil
 cdef uint64_t other_bytes(const Shared *shared) noexcept nogil
 cdef Connection *conn_new(Shared *shared, int fd, uint32_t worker) noexcept nogil
 cdef void conn_free(Connection *conn, Shared *shared, Session *session) noexcept nogil
+cdef void conn_close(int fd) noexcept nogil
 cdef bint conn_idle(const Descriptor *entry, uint32_t now, uint32_t timeout) noexcept nogil
 cdef Verdict conn_turn(Connection *conn, Scratch *scratch, uint32_t events) noexcept nogil
 cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, size_t n) noexcept nogil

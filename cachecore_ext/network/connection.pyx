@@ -9,7 +9,7 @@ from cachecore_ext.base.counters cimport (
 )
 from cachecore_ext.base.eventlog cimport CLOSE_ERROR, CLOSE_NORMAL
 from cachecore_ext.base.linux cimport (
-    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_WR, epoll_ctl, epoll_event, error_number,
+    EAGAIN, EINTR, EPOLLIN, EPOLLOUT, EPOLL_CTL_MOD, SHUT_RDWR, SHUT_WR, close, epoll_ctl, epoll_event, error_number,
     passing_size, receive_bytes, shutdown,
 )
 from cachecore_ext.network.transmit cimport (
@@ -130,6 +130,13 @@ cdef void conn_free(Connection *conn, Shared *shared, Session *session) noexcept
     if conn.upload != NULL:
         store_release(session.context.store, conn.upload.item)
         free_upload(conn, shared)
+
+
+cdef void conn_close(int fd) noexcept nogil:
+    """Close a connection's socket. A child process may have it, too, for a while or for good: closing it alone would
+    not tell the client."""
+    shutdown(fd, SHUT_RDWR)
+    close(fd)
 
 
 # ---- the stash
@@ -679,37 +686,45 @@ cdef Verdict write_turn(Connection *conn, Scratch *scratch) noexcept nogil:
 
 cdef Doing doing_of(const Connection *conn) noexcept nogil:
     """What a connection does between its turns."""
-    if conn.closing:
-        return CLOSING
     if conn.events == EPOLLOUT:
         return SENDING
+    if conn.closing:
+        return CLOSING
     if conn.upload != NULL:
         return RECEIVING_VALUE
     return SKIPPING if conn.swallow > 0 else READING
+
+
+cdef inline bint awaits_client(uint8_t doing) noexcept nogil:
+    """Whether it is the client's turn: it owes a command, the rest of one or of a value, or its end."""
+    return doing == NEW or doing == READING or doing == RECEIVING_VALUE or doing == SKIPPING or doing == CLOSING
 
 
 cdef Verdict seen(Connection *conn, Scratch *scratch, Verdict verdict) noexcept nogil:
     """The end of a turn: let others see what the connection does now."""
     cdef Descriptor *entry = &scratch.shared.by_fd[conn.fd]
     cdef Doing doing = doing_of(conn)
+    cdef uint8_t before = load_u8(&entry.doing)
     if verdict == ASKED:
         doing = WATCHING if scratch.to_logger else AWAITING_PYTHON
-    if load_u8(&entry.doing) != doing:
+    if before != doing:
+        if not awaits_client(before):
+            store_u32(&entry.active, scratch.session.context.now)  # the client's time begins
         store_u8(&entry.doing, doing)
     return verdict
 
 
 cdef bint conn_idle(const Descriptor *entry, uint32_t now, uint32_t timeout) noexcept nogil:
-    """Whether the connection, which is the caller's, has done nothing for too long.
+    """Whether the connection, which is the caller's, has done nothing for too long though it is the client's turn.
 
-    It is when it owes something: a command, the rest of one or of a value, or its own end. Who has replies to read is
-    not idle, nor is who waits for Python, or watches; and a UNIX socket's client may be idle for as long as it likes.
+    Who has replies to read is not idle, nor is who waits for Python, or watches: its time begins at the end of that. A
+    UNIX socket's client may be idle for as long as it likes.
     """
     # The acceptor's release: from here on the connection is its worker's.
     cdef uint8_t doing = load_acquire_u8(&entry.doing)
     if entry.local or <int64_t>now - load_u32(&entry.active) <= timeout:
         return False
-    return doing == NEW or doing == READING or doing == RECEIVING_VALUE or doing == SKIPPING or doing == CLOSING
+    return awaits_client(doing)
 
 
 cdef Verdict turn(Connection *conn, Scratch *scratch) noexcept nogil:
@@ -733,7 +748,6 @@ cdef Verdict conn_answer(Connection *conn, Scratch *scratch, const char *reply, 
     scratch.served = 0
     scratch.session.budget = TURN_KEYS
     scratch.session.context.fd = conn.fd
-    store_u32(&scratch.shared.by_fd[conn.fd].active, scratch.session.context.now)  # idle from the answer on
     if n == 0:
         return seen(conn, scratch, stash_turn(conn, scratch))
     conn.pending = pending_of(reply, n)

@@ -17,7 +17,7 @@ from cachecore_ext.network.admin cimport (
     Ticket, ticket_free, ticket_new, tickets_await, tickets_free, tickets_init, tickets_put, tickets_take,
 )
 from cachecore_ext.network.connection cimport (
-    ASKED, CARRY_MAX, CLOSE, READ_SIZE, Descriptor, Verdict, conn_answer, conn_free, conn_idle, conn_turn,
+    ASKED, CARRY_MAX, CLOSE, READ_SIZE, Descriptor, Verdict, conn_answer, conn_close, conn_free, conn_idle, conn_turn,
 )
 from cachecore_ext.network.transmit cimport output_drop
 from cachecore_ext.protocol.reply cimport OUTPUT_SIZE, reply_clear
@@ -90,7 +90,7 @@ cdef void hang_up(Worker *worker, Connection *conn) noexcept nogil:
     left = add_u32(&shared.connections, <uint32_t>-1)
     # A child process may still have the socket, between its fork and its exec: closing it would not end the events.
     epoll_ctl(worker.scratch.epoll, EPOLL_CTL_DEL, fd, NULL)
-    close(fd)
+    conn_close(fd)
     if not shared.maxconns_fast and left + 1 == shared.max_connections:
         eventfd_write(shared.vacancy, 1)
 

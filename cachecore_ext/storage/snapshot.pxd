@@ -5,9 +5,9 @@ state, a stretch of bytes that the one process writes when it has come to rest a
 
     SnapshotHead | a SnapshotClass for each slab class | a SnapshotPage for each page
 
-Locks, the hash table, the lists of free chunks and the sums are not in it: they are made anew from the items. Nor are
-the ghosts, which the free slots of the old table held, and S3-FIFO's hand, which begins at WARM's tail again. While a
-store is at rest its file is as long as the pages that it has used.
+Locks, the hash table, the lists of free chunks, the sums and the last time of items with a client's cas are not in
+it: they are made anew from the items. Nor are the ghosts, which the free slots of the old table held, and S3-FIFO's
+hand, which begins at WARM's tail again. While a store is at rest its file is as long as the pages that it has used.
 
 What is taken up is believed only as far as it can be checked: each page has a checksum, and every reference, length and
 mark of an item is compared with what it has to be. A chunk that no item claims is free. When something is wrong the

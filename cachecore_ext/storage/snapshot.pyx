@@ -8,10 +8,10 @@ from cachecore_ext.base.compiler cimport memory_permit, prefetch, static_same
 from cachecore_ext.base.counters cimport TOTAL_ITEMS, count_many
 from cachecore_ext.base.hashing cimport HashKey, hash_bytes
 from cachecore_ext.base.linux cimport MS_SYNC, SEEK_END, ftruncate, lseek, msync, posix_fallocate
-from cachecore_ext.storage.flush cimport Flush, time_after
+from cachecore_ext.storage.flush cimport Flush
 from cachecore_ext.storage.item cimport (
     CHAIN_META, ITEM_CHAINED, ITEM_EXPLICIT, ITEM_LARGE, PIECE_HEADER, Item, Piece, item_cas, item_key, item_large,
-    item_meta, item_nbytes, item_nkey, item_size, meta_key_offset,
+    item_meta, item_nbytes, item_nkey, item_size, item_time, meta_key_offset,
 )
 from cachecore_ext.storage.lru cimport Segment, item_segment, lru_id
 from cachecore_ext.storage.slabs cimport (
@@ -217,7 +217,9 @@ cdef bint take_up(Load *load, Item *item, uint32_t ref) noexcept nogil:
     cdef uint64_t h
     if nkey == 0 or not value_fits(load, item, ref):
         return False
-    if not item_meta(item) & ITEM_EXPLICIT and item_cas(item) > store.cas:
+    if item_meta(item) & ITEM_EXPLICIT:
+        store.flush.explicit_last = max(store.flush.explicit_last, item_time(item))
+    elif item_cas(item) > store.cas:
         return False
     if item_meta(item) & ITEM_LARGE:
         item_large(item).refs = 1
@@ -301,7 +303,6 @@ cdef void load_head(Store *store, const SnapshotHead *head, int64_t downtime) no
     flush.pending = head.flush_pending
     flush.explicit_gone = head.flush_explicit_gone
     flush.explicit_stamp = head.flush_explicit_stamp
-    flush.explicit_last = time_after(max(flush.explicit_stamp, <uint32_t>head.tick))  # no item has a later one
     flush.shown = head.flush_shown
 
 

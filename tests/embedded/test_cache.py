@@ -414,6 +414,28 @@ def test_popitem_takes_each_once():
             cache.popitem()
 
 
+class Walked(Cache):
+    """Counts the walks that were begun."""
+
+    walks = 0
+
+    def __iter__(self):
+        self.walks += 1
+        yield from super().__iter__()
+
+
+def test_popitem_goes_on_where_it_was():
+    with Walked() as cache:
+        cache.set_many({b"%d" % i: b"x" for i in range(1000)})
+        found = {cache.popitem()[0] for _ in range(999)}
+        cache["new"] = b"x"
+        found |= {cache.popitem()[0], cache.popitem()[0]}
+        assert found == {b"new", *(b"%d" % i for i in range(1000))}
+        assert cache.walks <= 3
+        with pytest.raises(KeyError):
+            cache.popitem()
+
+
 def test_delete_of_what_was_seen():
     with Cache() as cache:
         cache["key"] = b"old"
@@ -426,7 +448,7 @@ def test_delete_of_what_was_seen():
 
 
 def test_a_wrong_use_is_told_at_once():
-    for name, value in {"port": 5, "auth_file": "/x", "memory_file": "/x"}.items():
+    for name, value in {"port": 5, "auth_file": "/x", "memory_file": "/x", "disable_cas": True}.items():
         with pytest.raises(ValueError, match=f"a Cache has no {name}"):
             Cache(**{name: value})
     with pytest.raises(TypeError, match="number of bytes, not '64m'"):

@@ -84,10 +84,27 @@ def test_what_does_not_fit_is_returned(cache):
 
 
 def test_what_has_no_name_is_refused(cache):
-    """A partial's results would be kept under the name of something else, or of all partials."""
+    """There is nothing that a key of a partial's results could begin with."""
     with pytest.raises(TypeError, match="by the function's name"):
         cache.memoize()(functools.partial(pow, 2))
     assert cache.memoize()(lambda x: pow(2, x))(3) == 8
+
+
+def test_who_shares_a_name_shares_no_results(cache):
+    def times(factor):
+        @cache.memoize()
+        def product(x):
+            return factor * x
+
+        return product
+
+    functions = [times(2), times(3), cache.memoize()(lambda x: x + 1), cache.memoize()(lambda x: x + 2)]
+    functions += [cache.memoize()(text.count) for text in ("7", "77")]
+    arguments = [7, 7, 7, 7, "7", "7"]
+    results = [function(x) for function, x in zip(functions, arguments, strict=True)]
+    assert results == [14, 21, 8, 9, 1, 2]
+    functions[0].cache_clear()
+    assert len(cache) == 5
 
 
 def test_methods(cache):

@@ -264,6 +264,45 @@ def test_who_has_replies_to_read_is_not_idle():
             read += len(client.recv(1 << 20)) or pytest.fail("closed")
 
 
+def test_nor_is_who_said_quit_behind_them():
+    reply = b"VALUE b 0 60000\r\n%s\r\nEND\r\n" % (b"x" * 60_000)
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # of those whom it accepts: less than the reply
+    server = Server(**IDLE, threads=1).start([listener])
+    with contextlib.ExitStack() as stack, connect(server.address) as client, connect(server.address) as other:
+        stack.callback(server.stop)
+        ask(client, b"set b 0 0 60000\r\n%s\r\n" % (b"x" * 60_000))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.sendall(b"get b\r\nquit\r\n")
+        in_state(server, client, "conn_mwrite")
+        server.clock.advance(100)
+        assert closed(other)
+        assert b"".join(iter(lambda: client.recv(1 << 16), b"")) == reply
+
+
+def test_who_was_slow_to_read_replies_has_its_time_from_then_on():
+    value = b"x" * (30 << 20)  # more than the kernel keeps for them
+    options = {**IDLE, "threads": 1, "max_item_size": 32 << 20, "memory_limit": 100}
+    with serve(**options) as server, connect(server.address) as client:
+        ask(client, b"set b 0 0 %d\r\n%s\r\n" % (len(value), value))
+        client.sendall(b"get b\r\n")
+        in_state(server, client, "conn_mwrite")
+        server.clock.freeze()
+        server.clock.advance(100)
+        with connect(server.address) as other:
+            ask(other)
+            server.clock.advance(5)
+            left = len(b"VALUE b 0 %d\r\n%s\r\nEND\r\n" % (len(value), value))
+            while left > 0:
+                left -= len(client.recv(1 << 20)) or pytest.fail("closed")
+            in_state(server, client, "conn_read")
+            server.clock.advance(6)
+            assert closed(other)
+        ask(client)
+        server.clock.advance(11)
+        assert closed(client)
+
+
 def test_who_waits_for_python_is_not_idle(monkeypatch):
     """Python holds its connection meanwhile, and from the answer on it has its time."""
     late = threading.Event()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import cachecore.server
 from cachecore import Cache, Server
-from tests.support.children import idle_child, in_a_child
+from tests.support.children import idle_child, in_a_child, silent_copy
 
 
 def ask(client: socket.socket, request: bytes = b"version\r\n") -> bytes:
@@ -30,6 +31,19 @@ def test_whom_the_server_closes_sees_it(request_):
             client.sendall(request_)
             while client.recv(100):
                 pass
+
+
+@pytest.mark.parametrize("request_", [b"quit\r\n", None])
+def test_whom_the_server_closes_sees_it_whoever_has_a_copy(request_):
+    """A child has one between its fork and its exec; and for good, of what comes or goes while it is forked."""
+    with Server(port=0, threads=2) as server, connect(server) as client:
+        ask(client)
+        with silent_copy():
+            if request_ is None:
+                server.stop()
+            else:
+                client.sendall(request_)
+            assert client.recv(100) == b""
 
 
 @pytest.mark.parametrize("kind", [Server, Cache])
@@ -125,3 +139,20 @@ def test_a_child_process_has_no_socket_of_the_server_s():
             assert len(sockets() - before) == 1  # the client's
 
         assert in_a_child(look) == 0
+
+
+def test_nor_of_one_that_is_starting(monkeypatch):
+    before = sockets()
+    statuses = []
+
+    def look():
+        assert sockets() == before
+
+    def create_engine(*given, **memory):
+        statuses.append(in_a_child(look))
+        return create(*given, **memory)
+
+    create = cachecore.server.create_engine
+    monkeypatch.setattr(cachecore.server, "create_engine", create_engine)
+    with Server(port=0, threads=1):
+        assert statuses == [0]

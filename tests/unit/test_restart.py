@@ -140,6 +140,18 @@ def test_time_goes_on_meanwhile(path, monkeypatch):
         assert server.stats()["uptime"] >= 59
 
 
+def test_a_flush_takes_what_was_stored_before_the_clock_was_set_back(path):
+    with serving(path) as server, client_of(server) as client:
+        server.clock.advance(1000)
+        client.ask(b"ms explicit 5 E12345\r\nvalue\r\nset plain 0 0 5\r\nvalue\r\n", b"STORED\r\n")
+        server.clock.advance(-900)
+        server.stop(save=True)
+    with serving(path) as server, client_of(server) as client:
+        assert items(server) == 2
+        assert client.ask(b"flush_all\r\n", b"OK\r\n") == b"OK\r\n"
+        assert client.ask(b"get explicit plain\r\n", b"END\r\n") == b"END\r\n"
+
+
 def test_an_upload_under_way_is_no_item(path):
     with serving(path) as server:
         with client_of(server) as client:
@@ -368,6 +380,24 @@ def test_nothing_is_left_open(path):
     assert open_files() == before
 
 
+@pytest.mark.parametrize("lacking", ["admin", "worker-1", "acceptor"])
+def test_a_start_that_fails_later_leaves_the_items_for_the_next(path, monkeypatch, lacking):
+    saved(path, b"k")
+
+    def start(thread):
+        if thread.name == f"cachecore-{lacking}":
+            raise RuntimeError("can't start new thread")
+        begin(thread)
+
+    begin = threading.Thread.start
+    with monkeypatch.context() as lack:
+        lack.setattr(threading.Thread, "start", start)
+        with pytest.raises(StartError, match="can't start new thread"):
+            serving(path).start()
+    with serving(path) as server:
+        assert items(server) == 1
+
+
 # ---- the daemon
 
 
@@ -406,6 +436,14 @@ def test_the_daemon_says_why_not(path):
         assert len(reports(running.said)) == 1
     status, said = failing(*words(Path("/nowhere/memory")))
     assert (status, said[-1]) == (71, "failed to open file for mmap: /nowhere/memory: No such file or directory")
+
+
+def test_a_daemon_that_nobody_could_reach_takes_no_items(path, meta):
+    saved(path, b"k")
+    assert failing("-p", "0", "-e", str(path))[0] == 64
+    assert meta.exists()
+    with serving(path) as server:
+        assert items(server) == 1
 
 
 def test_the_daemon_says_when_it_cannot_save(path, meta):
