@@ -10,7 +10,8 @@ from cachecore_ext.protocol.reply cimport (
 from cachecore_ext.protocol.request cimport BAD_CLASS, CMD_MGDUMP
 from cachecore_ext.protocol.session cimport DONE, DUMP
 from cachecore_ext.storage.item cimport (
-    ITEM_BINARY, ITEM_FETCHED, Item, item_exptime, item_flags, item_key, item_meta, item_nkey, item_size, item_time,
+    ITEM_FETCHED, Item, item_exptime, item_flags, item_key, item_key_is_binary, item_meta, item_nkey, item_size,
+    item_time,
 )
 from cachecore_ext.storage.store cimport Context, store_class, store_is_dead, store_shown_cas, store_walk
 
@@ -70,7 +71,7 @@ cdef void write_meta_locked(Session *session, const Item *item, uint32_t cls) no
 cdef void write_command_locked(Output *out, const Item *item) noexcept nogil:
     """``mg a``, the command that fetches the item."""
     reply_bytes(out, b"mg ", 3)
-    if item_meta(item) & ITEM_BINARY:
+    if item_key_is_binary(item):
         reply_base64(out, item_key(item), item_nkey(item))
         reply_bytes(out, b" b", 2)
     else:

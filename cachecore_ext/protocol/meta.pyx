@@ -17,8 +17,8 @@ from cachecore_ext.protocol.witness cimport (
     witness_create_locked, witness_delete_locked, witness_get_locked, witness_removal_locked,
 )
 from cachecore_ext.storage.item cimport (
-    ITEM_BINARY, ITEM_FETCHED, ITEM_STALE, ITEM_TOKEN, Item, item_age, item_exptime, item_flags, item_key, item_mark,
-    item_meta, item_nbytes, item_nkey, item_set_exptime, item_size, item_unmark,
+    ITEM_FETCHED, ITEM_STALE, ITEM_TOKEN, Item, item_age, item_exptime, item_flags, item_key, item_key_is_binary,
+    item_mark, item_meta, item_nbytes, item_nkey, item_set_exptime, item_size, item_unmark,
 )
 from cachecore_ext.storage.store cimport (
     EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, NOT_STORED, PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET,
@@ -114,7 +114,7 @@ cdef bint echo_item_locked(Session *session, const Request *request, Item *item,
         elif token[0] == c'l':
             echo_flag(out, c'l', item_age(item, session.context.now))
         elif token[0] == c'k':
-            echo_key(out, item_key(item), item_nkey(item), item_meta(item) & ITEM_BINARY != 0)
+            echo_key(out, item_key(item), item_nkey(item), item_key_is_binary(item))
         elif token[0] == c'T':
             item_set_exptime(item, expiry(session, request.meta.ttl))
         elif token[0] == c'N' and created:
@@ -143,7 +143,7 @@ cdef void echo_token_locked(Output *out, Item *item, bint won) noexcept nogil:
 cdef Item *vivify_locked(Session *session, const Request *request, char *value, uint32_t nbytes) noexcept nogil:
     """The item that N asks for, where there was none; N gives it its exptime later, at its place among the flags.
 
-    It does not remember that its key came in base64.
+    It does not remember that its key came in base64: that is told where it cannot be written otherwise.
     """
     cdef Put put
     memset(&put, 0, sizeof(put))
@@ -415,7 +415,7 @@ cdef void meta_debug(Session *session, const Request *request) noexcept nogil:
         reply_text(out, b"EN")
     else:
         reply_bytes(out, b"ME ", 3)
-        if item_meta(item) & ITEM_BINARY:
+        if item_key_is_binary(item):
             reply_base64(out, item_key(item), item_nkey(item))
         else:
             reply_bytes(out, item_key(item), item_nkey(item))

@@ -26,7 +26,7 @@ once the class's lock is held. refs counts who may still read the value: the
 table, and every reply under way. A small item has no count: its value is copied under the bucket's lock.
 """
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcpy
 
 from cachecore_ext.base.atomics cimport and_u32, load_acquire_u32, load_u32, or_u32, store_u32, swap_u32
 from cachecore_ext.base.compiler cimport likely
@@ -134,6 +134,19 @@ cdef inline void item_change_meta(Item *item, uint32_t kept, uint32_t meta) noex
 
 cdef inline char *item_key(const Item *item) noexcept nogil:
     return <char *>item + meta_key_offset(item_meta(item))
+
+
+cdef inline bint item_key_is_binary(const Item *item) noexcept nogil:
+    """Whether the key is to be written in base64: it was given so last, or it has a byte that ends a word or a line.
+
+    memcached goes by its mark alone, which N, append, prepend, a growing number and md's x take away: then what is in
+    the key is read as the next reply, or, of an mgdump, run as the next command.
+    """
+    cdef const char *key = item_key(item)
+    cdef size_t n = item_nkey(item)
+    return (
+        item_meta(item) & ITEM_BINARY != 0 or memchr(key, c'\n', n) != NULL or memchr(key, c' ', n) != NULL
+    )
 
 
 cdef inline char *meta_value(const Item *item, uint32_t meta) noexcept nogil:

@@ -3,7 +3,8 @@ from libc.string cimport memcpy
 
 from cachecore_ext.storage.allocation cimport Store, store_class, store_is_dead
 from cachecore_ext.storage.item cimport (
-    ITEM_BINARY, ITEM_FETCHED, Item, item_exptime, item_flags, item_key, item_meta, item_nbytes, item_nkey, item_size,
+    ITEM_FETCHED, Item, item_exptime, item_flags, item_key, item_key_is_binary, item_meta, item_nbytes, item_nkey,
+    item_size,
 )
 from cachecore_ext.storage.store cimport store_shown_cas, store_walk
 
@@ -19,7 +20,7 @@ cdef void take_note_locked(void *visitor, Item *item) noexcept nogil:
         note.flags = item_flags(item)
         note.cas = store_shown_cas(store, item)
         note.fetched = item_meta(item) & ITEM_FETCHED != 0
-        note.binary = item_meta(item) & ITEM_BINARY != 0
+        note.binary = item_key_is_binary(item)
         note.nkey = item_nkey(item)
         memcpy(note.key, item_key(item), note.nkey)
         notes.count += 1

@@ -3,6 +3,7 @@ harm. docs/security.md says which fault each one is about."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import re
@@ -99,6 +100,35 @@ def test_the_longest_path_of_a_socket_is_shown_whole(launch_cachecore: Launch, t
         shown = client.ask(b"stats conns\r\n")
     assert len(str(path)) == 107
     assert set(re.findall(rb"STAT \d+:(?:listen_)?addr (.*)\r\n", shown)) == {b"unix:" + str(path).encode()}
+
+
+# ---- keys that no line could hold
+
+#: In base64 it is a key like any other; written as it is it would end the reply, and begin another one.
+FORGED = b"a\r\nflush_all\r\nx y"
+WRITTEN = base64.b64encode(FORGED)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        b"mg %s b N30\r\n",
+        b"ms %s 1 b\r\n1\r\nms %s 1 b MA\r\n2\r\n",
+        b"ms %s 1 b\r\n9\r\nma %s b\r\n",
+        b"ma %s b N30\r\n",
+        b"ms %s 1 b\r\n1\r\nmd %s b x\r\n",
+    ],
+    ids=["vivify", "append", "grow", "count", "empty"],
+)
+def test_a_key_is_never_read_as_a_reply(launch_cachecore: Launch, made: bytes) -> None:
+    """Nor, by who feeds an mgdump to a server, as a command; however the item came to be."""
+    with launch_cachecore(threads=1).connect() as client:
+        client.transcript(made.replace(b"%s", WRITTEN))
+        echoed = client.transcript(b"mg %s b k\r\n" % WRITTEN)
+        assert re.fullmatch(rb"HD k%s b( [ZW])?\r\n" % re.escape(WRITTEN), echoed)
+        assert client.transcript(b"me %s b\r\n" % WRITTEN).startswith(b"ME %s exp=" % WRITTEN)
+        assert client.transcript(b"lru_crawler mgdump all\r\n") == b"OK\r\nmg %s b\r\nEN\r\n" % WRITTEN
+        assert client.transcript(b"stats cachedump 1 0\r\nstats cachedump 2 0\r\n") == END * 2
 
 
 # ---- references to items
