@@ -101,6 +101,7 @@ cdef struct Connection:
     uint8_t draining          # told why it is closed: only reads on, so that the client gets to see it
     uint8_t reason            # a CloseReason, once it is to be closed
     uint8_t refused           # there was no memory for its request: told so, and closed, once pending is sent
+    uint8_t checked           # its stash begins with what is left of a get line whose keys have been checked
     uint32_t swallow          # bytes to be skipped; when draining: that it may still send
     uint32_t scanned          # bytes of the stash that are known to hold no LF
     uint32_t nstash

@@ -27,7 +27,7 @@ from cachecore_ext.protocol.dump cimport Dump, dump_begin, dump_write
 from cachecore_ext.protocol.reply cimport output_size, reply_room, reply_text
 from cachecore_ext.protocol.request cimport (
     CMD_WATCH, GET_LINE_MAX, PARSED, PARSED_INCOMPLETE, PARSED_TOO_LONG, Parsed, request_has_key, request_parse,
-    request_parse_plain, request_stores,
+    request_parse_plain, request_resume, request_stores,
 )
 from cachecore_ext.protocol.session cimport ASK, BLOCKED, BYTES_PER_KEY, DONE, DUMP, QUIT, Outcome
 from cachecore_ext.storage.item cimport Item, item_nbytes
@@ -315,20 +315,26 @@ cdef uint32_t parse_batch(Connection *conn, Scratch *scratch, const Input *input
     cdef Request *request
     cdef uint32_t n = 0
     cdef size_t scanned = conn.scanned
+    cdef bint checked = conn.checked
     conn.scanned = 0
+    conn.checked = False
     while n < BATCH:
         if at == input.end:
             parsed[0] = PARSED_INCOMPLETE
             return n
         request = &scratch.requests[n]
-        if scanned == 0 and request_parse_plain(at, input.end - at, request):
+        if scanned == 0 and not checked and request_parse_plain(at, input.end - at, request):
             request.hash = store_hash(store, request.key, request.nkey)
             request.place = store_prefetch_bucket(store, request.hash)
             at += request.consumed
             n += 1
             continue
-        parsed[0] = request_parse(at, input.end - at, scanned, request)
+        if checked:
+            parsed[0] = request_resume(at, input.end - at, request)
+        else:
+            parsed[0] = request_parse(at, input.end - at, scanned, request)
         scanned = 0
+        checked = False
         if parsed[0] != PARSED:
             if parsed[0] == PARSED_INCOMPLETE:
                 conn.scanned = <uint32_t>(input.end - at)
@@ -372,7 +378,9 @@ cdef bint run(Connection *conn, Scratch *scratch, Request *request, Input *input
         outcome = command_execute(&scratch.session, request)
         if outcome == BLOCKED:
             input.at = request.line
+            conn.checked = True
             continue
+        conn.checked = False
         scratch.served += 1
         scratch.session.budget -= 1
         if outcome == DONE:

@@ -57,6 +57,7 @@ cdef struct Request:
     uint64_t hash            # of the key; filled in by who knows the store's hash, as is
     const void *place        # ... where the store is going to look for it
     char *keys               # get: from the first key on
+    bint checked             # ... of which none is too long, as was seen when there were more of them
     const char *args         # what follows the key (meta: the flags), or the command word (admin)
     size_t nargs
     uint32_t flags
@@ -74,6 +75,7 @@ cdef enum:
     KEY_MAX = 250
 
 cdef Parsed request_parse(char *data, size_t n, size_t scanned, Request *request) noexcept nogil
+cdef Parsed request_resume(char *data, size_t n, Request *request) noexcept nogil
 cdef bint watch_words(const char *line, size_t nline, uint32_t *watched) noexcept nogil
 
 

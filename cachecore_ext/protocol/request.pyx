@@ -81,7 +81,10 @@ cdef bint take_key(Request *request, const Token *token) noexcept nogil:
 # ---- get, gets, gat, gats
 
 cdef bint check_keys(const char *at, const char *end, Request *request) noexcept nogil:
-    """Whether there are keys and none is too long. The first one becomes the request's."""
+    """Whether there are keys and none is too long. The first one becomes the request's.
+
+    Of a line that was checked before it is the only one looked at: there may be half a million for every turn.
+    """
     cdef Token key
     cdef const char *space
     while at < end and at[0] == c' ':
@@ -93,7 +96,7 @@ cdef bint check_keys(const char *at, const char *end, Request *request) noexcept
     if key.n == 0 or not take_key(request, &key):
         return False
     request.keys = <char *>key.p
-    while at < end:
+    while at < end and not request.checked:
         if next_key(request.line, &at, end, &key.p, &key.n) and key.n > KEY_MAX:
             return False
     return True
@@ -675,12 +678,13 @@ cdef bint parse_set(char *data, size_t n, Request *request) noexcept nogil:
     return True
 
 
-cdef Parsed parse_any(char *data, size_t n, size_t scanned, Request *request) noexcept nogil:
+cdef Parsed parse_any(char *data, size_t n, size_t scanned, bint checked, Request *request) noexcept nogil:
     cdef Parsed verdict = PARSED
     cdef const char *end = find_line_end(data, n, scanned, &verdict)
     if end == NULL:
         return verdict
     begin(request, data)
+    request.checked = checked
     request.consumed = end - data + 1
     request.nline = request.consumed - 1
     if request.nline > 0 and data[request.nline - 1] == c'\r':
@@ -702,7 +706,7 @@ cdef Parsed request_parse(char *data, size_t n, size_t scanned, Request *request
     if scanned == 0 and request_parse_plain(data, n, request):
         return PARSED
     if scanned > 0 or not parse_set(data, n, request):
-        verdict = parse_any(data, n, scanned, request)
+        verdict = parse_any(data, n, scanned, False, request)
         if verdict != PARSED:
             return verdict
     if request_stores(request) and n - request.consumed >= request.swallow:
@@ -711,3 +715,8 @@ cdef Parsed request_parse(char *data, size_t n, size_t scanned, Request *request
         request.consumed += request.swallow
         request.swallow = 0
     return PARSED
+
+
+cdef Parsed request_resume(char *data, size_t n, Request *request) noexcept nogil:
+    """Parse what is left, at the beginning of ``data``, of a get line that was parsed before: PARSED."""
+    return parse_any(data, n, 0, True, request)

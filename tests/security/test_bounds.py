@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,38 @@ def test_one_line_that_names_a_large_value_very_often() -> None:
         wait_until_stuck(server, lambda: ask(other, b""))
         assert stat(server, "response_obj_bytes") + stat(server, "read_buf_bytes") < 20 * 300_000
         assert resident(os.getpid()) - before < 20 * 300_000
+
+
+def work() -> int:
+    """Nanoseconds for which threads of this process have had a processor."""
+    return sum(int(path.read_text().split()[0]) for path in Path("/proc/self/task").glob("*/schedstat"))
+
+
+def work_for(client: socket.socket, lines: bytes) -> int:
+    before = work()
+    for _ in range(5):
+        client.sendall(lines)
+        assert ask(client, b"").count(b"END\r\n") == lines.count(b"\n")
+    return work() - before
+
+
+def test_the_keys_of_a_long_line_are_checked_once() -> None:
+    """A line of half a million keys takes many turns, none of which may begin with looking at all that are left."""
+    with Server(port=0, threads=1) as server, connect(server.address) as client:
+        short = work_for(client, (b"get" + b" a" * 1000 + b"\r\n") * 520)
+        assert work_for(client, b"get" + b" a" * 520_000 + b"\r\n") < 3 * short
+
+
+def test_what_is_behind_a_line_that_had_to_wait_is_checked() -> None:
+    """Replies of a line that come one by one, down to the last: the next line is another matter."""
+    overlong = b"get b %s\r\n" % (b"k" * 251)
+    with Server(port=0, threads=1) as server, connect(server.address) as client:
+        ask(client, b"set a 0 0 1000000\r\n%s\r\n" % (b"a" * 1_000_000))
+        for keys in range(1, 12):
+            client.sendall(b"get" + b" a" * keys + b"\r\n" + overlong * 2)
+            with connect(server.address) as other:
+                wait_until_stuck(server, lambda other=other: ask(other, b""))
+            assert ask(client, b"").endswith(b"END\r\n" + b"CLIENT_ERROR bad command line format\r\n" * 2)
 
 
 def test_values_that_are_announced_and_never_come() -> None:
