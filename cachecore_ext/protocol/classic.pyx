@@ -17,10 +17,10 @@ from cachecore_ext.protocol.request cimport (
     CMD_APPEND, CMD_ADD, CMD_CAS, CMD_GAT, CMD_GATS, CMD_GET, CMD_GETS, CMD_INCR, CMD_PREPEND, CMD_REPLACE, CMD_SET,
     next_key,
 )
-from cachecore_ext.protocol.session cimport BLOCKED, DONE
+from cachecore_ext.protocol.session cimport BLOCKED, BYTES_PER_KEY, DONE
 from cachecore_ext.protocol.witness cimport witness_delete_locked, witness_get_locked, witness_removal_locked
 from cachecore_ext.storage.item cimport (
-    ITEM_LARGE, Item, item_meta, item_set_exptime, meta_flags, meta_nbytes, meta_nbytes_small, meta_value,
+    ITEM_LARGE, Item, item_meta, item_nbytes, item_set_exptime, meta_flags, meta_nbytes, meta_nbytes_small, meta_value,
 )
 from cachecore_ext.storage.store cimport (
     EXISTS, NO_MEMORY, NON_NUMERIC, NOT_FOUND, NOT_STORED, PUT_ADD, PUT_APPEND, PUT_PREPEND, PUT_REPLACE, PUT_SET,
@@ -253,6 +253,7 @@ cdef void classic_delta(Session *session, const Request *request) noexcept nogil
     if unlikely(context.watched != 0):
         witness_get_locked(session, request.key, request.nkey, item)
     if item != NULL:
+        session.budget -= item_nbytes(item) / BYTES_PER_KEY  # blanks are read, and written, to the value's end
         status = store_delta_locked(context, request.hash, &item, increment, request.number, 0, &value)
     if status == STORED:
         count_class(

@@ -13,6 +13,7 @@ from cachecore_ext.protocol.reply cimport (
     Output, reply_base64, reply_bytes, reply_char, reply_end, reply_text, reply_u64, reply_value_locked,
 )
 from cachecore_ext.protocol.request cimport Meta, meta_has, next_token
+from cachecore_ext.protocol.session cimport BYTES_PER_KEY
 from cachecore_ext.protocol.witness cimport (
     witness_create_locked, witness_delete_locked, witness_get_locked, witness_removal_locked,
 )
@@ -368,6 +369,7 @@ cdef StoreStatus arithmetic_locked(Session *session, const Request *request) noe
     elif meta_has(meta, c'C') and meta.compare != 0 and store_shown_cas(context.store, item) != meta.compare:
         return EXISTS
     else:
+        session.budget -= item_nbytes(item) / BYTES_PER_KEY
         status = store_delta_locked(context, request.hash, &item, increment, meta.delta, meta.explicit, &value)
         if status != STORED:
             return status

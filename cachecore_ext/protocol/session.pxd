@@ -6,7 +6,7 @@ from cachecore_ext.protocol.reply cimport Output
 from cachecore_ext.storage.store cimport Context
 
 cdef enum:
-    BYTES_PER_KEY = 128  # bytes sent, or copied by an append, that take as much of a connection's budget as a key
+    BYTES_PER_KEY = 128  # bytes sent, copied by append or read by incr that take as much of a turn's budget as a key
 
 cdef struct Service:
     # One for all workers.

@@ -83,6 +83,16 @@ def test_what_is_behind_a_line_that_had_to_wait_is_checked() -> None:
             assert ask(client, b"").endswith(b"END\r\n" + b"CLIENT_ERROR bad command line format\r\n" * 2)
 
 
+@pytest.mark.parametrize("line", [b"incr a 1\r\n", b"ma a v\r\n"])
+def test_a_number_behind_half_a_megabyte_of_blanks(line: bytes) -> None:
+    """Each sum reads and writes all of it, so a turn has few of them, and then the others have theirs."""
+    with Server(port=0, threads=1) as server, connect(server.address) as client:
+        ask(client, b"set a 0 0 500000\r\n%s1\r\n" % (b" " * 499_999))
+        client.sendall(line * 6000)
+        assert client.recv(1 << 20).count(b"\r\n") < 1000
+        ask(client, b"")
+
+
 def test_values_that_are_announced_and_never_come() -> None:
     """They may take all the memory of their class; small values are stored and found all the same."""
     with Server(port=0, threads=1, memory_limit=8) as server, contextlib.ExitStack() as stack:
