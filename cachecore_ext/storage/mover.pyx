@@ -234,8 +234,9 @@ cdef size_t rescue_piece(Mover *mover, Context *context, Piece *piece) noexcept 
         return 0 if later else give_way(mover, context, lists, owner)
     # The owner is found by the piece's word alone, and may have been freed since. But a chunk it is: pages change their
     # class in this thread only. Whether an item that can be found, and this piece's, is seen under the locks.
-    if load_acquire_u32(&owner.meta) & ITEM_CHAINED and lock_item(store, lists, owner, &h):
-        link = link_to(store, owner, ref)
+    if lock_item(store, lists, owner, &h):
+        # Where one class has all chunks, its chunk may be another item's by now.
+        link = link_to(store, owner, ref) if item_meta(owner) & ITEM_CHAINED else NULL
         if link != NULL:
             copied = PIECE_HEADER + <size_t>piece.size
             memcpy(copy, piece, copied)
