@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, ItemsView, Iterator, MutableMapping, ValuesView
-from inspect import iscoroutinefunction
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, Self, TypeVar, overload
@@ -31,6 +31,7 @@ R = TypeVar("R")
 Key = str | bytes
 
 _OMITTED: Final[Any] = object()
+_DEFAULT_TTL: Final[Any] = inspect.signature(Embedded.set).parameters["ttl"].default  # shows as that in help
 _GONE: Final[Any] = object()  # in place of a value that another thread has taken
 _BATCH: Final = 100  # keys that a view looks up at once
 #: Options that a cache cannot have: where to listen, what concerns the process or a file, and to be without the cas
@@ -53,7 +54,7 @@ class Cache(Embedded, MutableMapping[Key, Any]):
     what was not used goes. ``close`` it, or use ``with``; unclosed it ends with the last reference.
 
     Every ``ttl`` is in seconds, a fraction counts as a whole one; None is for ever; 0 and less has ended already; left
-    out (``...``) it is ``default_ttl``. It ends with a second of the clock, so up to one second early, and never late.
+    out it is ``default_ttl``. It ends with a second of the clock, so up to one second early, and never late.
     Every operation raises TypeError or ValueError for a wrong key or TTL, and RuntimeError once the cache is closed.
 
     Args:
@@ -148,7 +149,7 @@ class Cache(Embedded, MutableMapping[Key, Any]):
 
     # ---- memoize
 
-    def memoize(self, ttl: float | None = _OMITTED, *, key: KeyMaker | None = None) -> _Memoizer:
+    def memoize(self, ttl: float | None = _DEFAULT_TTL, *, key: KeyMaker | None = None) -> _Memoizer:
         """A decorator, to be called, that keeps what a function returns, by its arguments.
 
         However many threads, or tasks of one event loop, ask for the same result at once, one computes it and the
@@ -166,7 +167,7 @@ class Cache(Embedded, MutableMapping[Key, Any]):
         """
         if callable(ttl):
             raise TypeError("write @cache.memoize() with its brackets: ttl is what stands in them")
-        return _Memoizer(self, {} if ttl is _OMITTED else {"ttl": ttl}, key)
+        return _Memoizer(self, {} if ttl is _DEFAULT_TTL else {"ttl": ttl}, key)
 
     # ---- as a mapping
 
@@ -269,7 +270,7 @@ class _Memoizer:
     @overload
     def __call__(self, function: Callable[P, R]) -> Memoized[P, R]: ...
     def __call__(self, function: Callable[P, Any]) -> Memoized[P, Any] | AsyncMemoized[P, Any]:
-        kind = AsyncMemoized if iscoroutinefunction(function) else Memoized
+        kind = AsyncMemoized if inspect.iscoroutinefunction(function) else Memoized
         return kind(self._cache, function, *self._arguments)
 
 

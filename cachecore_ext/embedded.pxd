@@ -43,6 +43,7 @@ cdef class Callers:
     cdef void detach(self) noexcept
     cdef Context *begin(self, int index) except NULL
     cdef int claim(self) noexcept
+    cdef Context *begin_long(self, int *index) except NULL
 
 cdef class Embedded:
     cdef readonly Callers callers

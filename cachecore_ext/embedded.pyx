@@ -29,20 +29,28 @@ from cachecore_ext.storage.store cimport (
     store_delta_locked, store_fetched_locked, store_find_locked, store_flush, store_hash, store_hold_locked,
     store_lock, store_look_up_locked, store_put, store_release, store_unlink_locked, store_unlock, value_copy,
 )
-from cachecore_ext.storage.survey cimport Note, Notes, survey
+from cachecore_ext.storage.survey cimport Note, Notes, survey, survey_sweep
 
 cdef enum:
     KEY_MAX = 250              # bytes: memcached's
     # Values of so many bytes are copied without the GIL. Giving it away costs little, but who takes it may keep it for
     # some milliseconds; a smaller value is copied in less time than the others would gain.
     GIL_KEPT = 256 * 1024
+    SWEPT = 16384              # buckets that clear goes through before it looks whether the cache is still there
     NOTES = 128                # keys of a walk's batch, at most
     NEVER = -1                 # in place of a TTL's seconds
     TTL_MAX = 0x7FFFFFFF       # seconds; who asks for more wants no end
     LONG_EXPIRED = 1           # the tick of what has ended when it is stored
     SERIALIZED = 1             # the client flags of a value that the serializer wrote
 
-cdef object OMITTED = object()  # a TTL that was not given
+class _DefaultTTL:
+    """In place of a TTL that was not given."""
+
+    def __repr__(self):
+        return "default_ttl"  # as help shows it
+
+
+cdef object OMITTED = _DefaultTTL()
 
 
 # ---- single operations on the store
@@ -192,9 +200,12 @@ cdef int64_t read_ttl(ttl) except -2:
     return <int64_t>ceil(seconds) if seconds > 0 else 0
 
 
-cdef uint64_t read_number(number) except? 0:
-    """A whole number below 2 ** 64; nothing is cut off a float."""
-    return PyNumber_Index(number)
+cdef uint64_t read_number(number, str name) except? 0:
+    """A whole number below 2 ** 64; nothing is cut off a float. ``name`` is the argument's, for who gave another."""
+    try:
+        return PyNumber_Index(number)
+    except OverflowError:
+        raise OverflowError(f"{name} is a whole number from 0 to 2 ** 64 - 1, not {number}") from None
 
 
 cdef inline uint32_t tick_after(int64_t seconds, uint32_t now) noexcept:
@@ -204,7 +215,7 @@ cdef inline uint32_t tick_after(int64_t seconds, uint32_t now) noexcept:
 
 
 class TooLargeError(ValueError):
-    """A value is too large for the cache."""
+    """A value is too large for the cache (``max_item_size``)."""
 
 
 cdef refuse(StoreStatus status, size_t nbytes):
@@ -268,9 +279,23 @@ cdef class Callers:
                 return i
         return 0
 
+    cdef Context *begin_long(self, int *index) except NULL:
+        """The context for a call without the GIL: that of the caller ``index``, see ``claim``."""
+        index[0] = self.claim()
+        try:
+            return self.begin(index[0])
+        except RuntimeError:
+            if index[0] != 0:
+                lock_release(&self.each[index[0]].lock)
+            raise
+
 
 cdef class Embedded:
-    """A store's operations for the process that it lies in, once an Engine has its ``callers``."""
+    """A store's operations for the process that it lies in, once an Engine has its ``callers``.
+
+    Values are bytes, or anything that ``serializer`` takes. What other clients have stored, and numbers of ``incr``,
+    are bytes also with a serializer, unless their flags are 1.
+    """
 
     def __cinit__(self, *_arguments, **_options):
         self.callers = Callers()
@@ -398,7 +423,14 @@ cdef class Embedded:
         return None if value is OMITTED else (value, cas)
 
     def set(self, key, value, ttl=OMITTED):
-        """Store a value."""
+        """Store a value.
+
+        Raises:
+            TooLargeError: it is larger than ``max_item_size``; an older value is gone.
+            MemoryError: there is no room, and nothing to evict for it. For a moment that is so, too, when a full cache
+                gets values of a size that it had none of, until the upkeep has taken memory from the others.
+            TypeError: it is no bytes, and there is no serializer.
+        """
         self.put(PUT_SET, key, value, ttl, NULL)
 
     def add(self, key, value, ttl=OMITTED):
@@ -412,17 +444,26 @@ cdef class Embedded:
     def cas(self, key, value, cas, ttl=OMITTED):
         """``set`` if the value is still the one that ``gets`` gave ``cas`` with: True; False if it is another one,
         None if there is none any more."""
-        cdef uint64_t number = read_number(cas)
+        cdef uint64_t number = read_number(cas, "cas")
         cdef StoreStatus status = self.put(PUT_SET, key, value, ttl, &number)
         return None if status == NOT_FOUND else status == STORED
 
     def incr(self, key, by=1, initial=None, ttl=OMITTED):
-        """Add to a number, modulo 2 ** 64; the new one."""
-        return self.delta(key, True, read_number(by), initial, ttl)
+        """Add to a number, modulo 2 ** 64; the new one.
+
+        The value is the number's decimal digits, as bytes; one that ``decr`` makes shorter keeps its length, with
+        blanks behind it, as in memcached. Where there is none, ``initial`` is stored, with the TTL, and returned;
+        without ``initial`` nothing is, and None.
+
+        Raises:
+            ValueError: the value is no number.
+            OverflowError: ``by`` or ``initial`` is below 0, or not below 2 ** 64.
+        """
+        return self.delta(key, True, read_number(by, "by"), initial, ttl)
 
     def decr(self, key, by=1, initial=None, ttl=OMITTED):
         """``incr`` downwards, at most to 0."""
-        return self.delta(key, False, read_number(by), initial, ttl)
+        return self.delta(key, False, read_number(by, "by"), initial, ttl)
 
     cdef object delta(self, key, bint increment, uint64_t by, initial, ttl):
         cdef uint64_t result = 0, begin = 0
@@ -431,7 +472,7 @@ cdef class Embedded:
         cdef Key read
         cdef bytes digits = None
         if initial is not None:
-            begin = read_number(initial)
+            begin = read_number(initial, "initial")
             digits = b"%d" % begin
         read_key(key, &read)
         while True:
@@ -467,7 +508,7 @@ cdef class Embedded:
         cdef uint64_t number = 0
         if cas is None:
             return self.remove(key, NULL)
-        number = read_number(cas)
+        number = read_number(cas, "cas")
         return self.remove(key, &number)
 
     # ---- many keys
@@ -484,6 +525,8 @@ cdef class Embedded:
 
     def set_many(self, items, ttl=OMITTED):
         """``set`` each; what it raises for one leaves those before it stored."""
+        if not hasattr(items, "items"):
+            raise TypeError(f"set_many takes a mapping of keys to values, not {type(items).__name__}")
         for key, value in items.items():
             self.put(PUT_SET, key, value, ttl, NULL)
 
@@ -495,10 +538,17 @@ cdef class Embedded:
         return removed
 
     def clear(self):
-        """Remove all values, at once; their memory is given back as it is needed."""
+        """Remove all values, and what has ended: ``len`` counts only what is stored from here on.
+
+        They are gone for everybody at once, and then walked over without the GIL, a million in half a second.
+        """
         cdef Context *context = self.callers.begin(0)
+        cdef StoreCursor cursor
         count(context.counters, CMD_FLUSH)
         store_flush(context, 0)
+        memset(&cursor, 0, sizeof(cursor))
+        while not cursor.ended:
+            sweep(self.callers, &cursor)
 
     # ---- as a mapping
 
@@ -545,7 +595,7 @@ cdef class Embedded:
 
 
 cdef class KeyIterator:
-    """The keys of a cache, a batch of the walk at a time."""
+    """The keys of a cache, as bytes: each that is there all the while once, the others perhaps."""
 
     def __cinit__(self, Callers callers not None):
         self.callers = callers
@@ -563,19 +613,29 @@ cdef class KeyIterator:
         return self.batch.pop()
 
 
+cdef int sweep(Callers callers, StoreCursor *cursor) except -1:
+    """Remove what has ended from some more buckets, without the GIL."""
+    cdef StoreCursor here = cursor[0]
+    cdef int index = 0
+    cdef Context *context = callers.begin_long(&index)
+    if index == 0:
+        survey_sweep(context, &here, SWEPT / 64)
+    else:
+        with nogil:
+            survey_sweep(context, &here, SWEPT)
+            lock_release(&callers.each[index].lock)
+    cursor[0] = here
+    return 0
+
+
 cdef list next_keys(Callers callers, StoreCursor *cursor):
     """Some keys, perhaps none. The walk is without the GIL: where there is little it goes far."""
     cdef Note room[NOTES]
     cdef Notes notes
     cdef StoreCursor here = cursor[0]
     cdef uint32_t i
-    cdef int index = callers.claim()
-    try:
-        notes.context = callers.begin(index)
-    except RuntimeError:
-        if index != 0:
-            lock_release(&callers.each[index].lock)
-        raise
+    cdef int index = 0
+    notes.context = callers.begin_long(&index)
     notes.classes = ~<uint64_t>0
     notes.count = 0
     notes.room = NOTES

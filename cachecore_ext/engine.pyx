@@ -307,6 +307,7 @@ cdef class Engine(Keeper):
             return
         if self.embedded is not None:
             self.embedded.detach()
+            self.why = self.why or "the cache is closed"
         self.embedded = None
         self.close_network()
         free(self.shared.by_fd)

@@ -1,4 +1,5 @@
-"""What is known of the items, in batches: for whoever looks through all of them at leisure (``stats sizes``)."""
+"""What is known of the items, in batches: for whoever looks through all of them at leisure (``stats sizes``), or wants
+those away that have ended."""
 from libc.stdint cimport uint32_t, uint64_t
 
 from cachecore_ext.storage.allocation cimport Context
@@ -23,3 +24,4 @@ cdef struct Notes:
     Note *note          # the caller's
 
 cdef void survey(StoreCursor *cursor, Notes *notes) noexcept nogil
+cdef void survey_sweep(Context *context, StoreCursor *cursor, uint32_t steps) noexcept nogil

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import inspect
 import json
 import os
 import pickle
@@ -221,6 +222,39 @@ def test_a_mapping(cache):
     assert list(cache) == []
     assert cache == cache
     assert hash(cache) != hash(Cache())
+
+
+@pytest.mark.parametrize("number", [1, 10, 1000, 60_000])
+def test_a_cleared_cache_has_no_length(cache, number):
+    cache.set_many({f"{i:0{1 + i % 99}}": b"v" for i in range(number)})
+    cache.set("ended", b"v", ttl=0)
+    cache["held"] = bytes(300_000)
+    assert len(cache) >= number
+    cache.clear()
+    assert (len(cache), list(cache), bool(cache)) == (0, [], False)
+    cache["new"] = b"v"
+    assert (len(cache), list(cache)) == (1, [b"new"])
+
+
+def test_clear_leaves_what_comes_meanwhile():
+    """... and counts it: one thread clears while another stores."""
+    with Cache() as cache:
+        cache.set_many({f"old {i}": b"v" for i in range(50_000)})
+        begun = threading.Event()
+
+        def store():
+            begun.set()
+            for i in range(2000):
+                cache[f"new {i}"] = b"v"
+
+        other = threading.Thread(target=store)
+        other.start()
+        begun.wait()
+        cache.clear()
+        other.join()
+        assert len(cache) == len(list(cache))
+        assert not [key for key in cache if key.startswith(b"old")]
+        assert b"new 1999" in cache or len(cache) == 0
 
 
 def test_keys_that_go_during_a_walk_are_no_error(cache):
@@ -463,10 +497,38 @@ def test_a_wrong_use_is_told_at_once():
             cache.incr("number")
 
 
+def test_wrong_arguments_are_named(cache):
+    for call, name in {
+        (lambda: cache.incr("n", -1), "by"),
+        (lambda: cache.decr("n", 1 << 64), "by"),
+        (lambda: cache.incr("n", initial=-1), "initial"),
+        (lambda: cache.delete("n", -1), "cas"),
+    }:
+        with pytest.raises(OverflowError, match=f"^{name} is a whole number from 0 to 2 [*][*] 64 - 1, not"):
+            call()
+    with pytest.raises(TypeError, match="set_many takes a mapping of keys to values, not list"):
+        cache.set_many([("a", b"1")])
+
+
+def test_whatever_is_closed_says_that_the_cache_is():
+    cache = Cache()
+    clock = cache.clock
+    cache.close()
+    for call in (cache.serve, cache.stats, lambda: clock.now, lambda: cache.clock.advance(1), lambda: cache.get("a")):
+        with pytest.raises(RuntimeError, match=r"^the cache is closed$"):
+            call()
+
+
+def test_a_ttl_left_out_shows_as_what_it_is():
+    for method in (Cache.set, Cache.add, Cache.touch, Cache.incr, Cache.memoize):
+        assert repr(inspect.signature(method).parameters["ttl"].default) == "default_ttl"
+
+
 def test_help_shows_what_the_stub_says():
     stub = ast.parse((Path(cachecore_ext.__file__).parent / "embedded.pyi").read_text())
     (described,) = (node for node in stub.body if isinstance(node, ast.ClassDef) and node.name == "Embedded")
     for method in described.body:
         if isinstance(method, ast.FunctionDef) and (text := ast.get_docstring(method)):
             shown = getattr(Embedded, method.name).__doc__
-            assert " ".join(text.split("\n\n")[0].split()) in " ".join(shown.split()), method.name
+            assert text.split() == shown.partition("\n")[2].split(), method.name  # behind the signature
+    assert ast.get_docstring(described).split() == Embedded.__doc__.partition("\n")[2].split()
