@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import inspect
 import io
 import pickle
 import threading
@@ -38,12 +39,15 @@ def key_of_arguments(*args: Any, **kwargs: Any) -> str:
     """A digest of the arguments, the same in every process for equal arguments of the same types.
 
     Raises:
-        pickle.PicklingError, TypeError, AttributeError: an argument cannot be pickled.
+        TypeError: an argument cannot be pickled.
     """
     written = io.BytesIO()
     pickler = pickle.Pickler(written, protocol=4)
     pickler.fast = True  # else it would tell equal objects from the same object
-    pickler.dump((args, sorted(kwargs.items())))
+    try:
+        pickler.dump((args, sorted(kwargs.items())))
+    except (pickle.PicklingError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise TypeError(f"no key can be made of the arguments ({error}); give memoize key=, which makes one") from error
     return hashlib.blake2b(written.getvalue(), digest_size=16).hexdigest()
 
 
@@ -76,6 +80,8 @@ class _Memo(Generic[P, R, T]):
     def key(self, *args: P.args, **kwargs: P.kwargs) -> bytes:
         """The key that the result of such a call is kept under."""
         made = self._make_key(*args, **kwargs)
+        if not isinstance(made, str | bytes):
+            raise TypeError(f"the key of a call is str or bytes; key= has made {made!r}")
         return self._prefix + (made.encode() if isinstance(made, str) else made) + b")"
 
     def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -121,7 +127,52 @@ class _Memo(Generic[P, R, T]):
             self._cache.delete(key)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
-        return self if instance is None else MethodType(self, instance)  # type: ignore[arg-type]
+        return self if instance is None else _Method(self, instance)
+
+
+class _Method:
+    """A kept function as the method of an object, which is the first argument also of ``key`` and ``invalidate``.
+
+    ``cache_clear`` and what else the function has is the function's.
+    """
+
+    def __init__(self, function: _Memo[Any, Any, Any], instance: object) -> None:
+        self.__func__ = function
+        self.__self__ = instance
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        function: Any = self.__func__  # Memoized or AsyncMemoized
+        return function(self.__self__, *args, **kwargs)
+
+    def key(self, *args: Any, **kwargs: Any) -> bytes:
+        """The key that the result of such a call is kept under."""
+        return self.__func__.key(self.__self__, *args, **kwargs)
+
+    def invalidate(self, *args: Any, **kwargs: Any) -> None:
+        """Forget the result of such a call; one that is being computed is not kept."""
+        self.__func__.invalidate(self.__self__, *args, **kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(MethodType(self.__func__, self.__self__))  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "__func__"), name)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Method):
+            return NotImplemented
+        return self.__func__ is other.__func__ and self.__self__ is other.__self__
+
+    def __hash__(self) -> int:
+        return hash((self.__func__, id(self.__self__)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.__self__, self.__func__.__name__)  # type: ignore[attr-defined]
+
+    def __repr__(self) -> str:
+        return f"<kept method {self.__func__._prefix.decode(errors='replace')[:-1]} of {self.__self__!r}>"
 
 
 class Memoized(_Memo[P, R, "threading.RLock"]):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
+import inspect
 import pickle
 import threading
 
@@ -117,6 +119,66 @@ def test_methods(cache):
             return x
 
     assert (Thing().method(3), Thing().method(3), Thing.calls) == (3, 3, 1)
+
+
+class Repository:
+    """What a method's own key is made of."""
+
+    def __init__(self, name):
+        self.name = name
+        self.calls = 0
+
+
+def test_a_bound_method_forgets_for_its_object(cache):
+    class Repo(Repository):
+        @cache.memoize(key=lambda self, x: f"{self.name}:{x}")
+        def total(self, x, *, of=None):
+            """All of it."""
+            self.calls += 1
+            return x
+
+    one, other = Repo("one"), Repo("other")
+    for repo in (one, one, other):
+        assert repo.total(1) == 1
+    assert one.total.key(1) == Repo.total.key(one, 1) in cache
+    one.total.invalidate(1)
+    for repo in (one, other):
+        repo.total(1)
+    assert (one.calls, other.calls) == (2, 1)
+    one.total.cache_clear()
+    other.total(1)
+    assert other.calls == 2
+    assert str(inspect.signature(one.total)) == "(x, *, of=None)"
+    assert (one.total.__doc__, one.total.__name__, one.total.__self__) == ("All of it.", "total", one)
+    assert (one.total == one.total, one.total == other.total, len({one.total, one.total})) == (True, False, 1)
+    assert copy.copy(one.total) == one.total
+
+
+def test_a_bound_coroutine_method_forgets_for_its_object(cache):
+    class Repo(Repository):
+        @cache.memoize(key=lambda self, x: f"{self.name}:{x}")
+        async def total(self, x):
+            self.calls += 1
+            return x
+
+    async def use(repo):
+        assert [await repo.total(1), await repo.total(1)] == [1, 1]
+        repo.total.invalidate(1)
+        return await repo.total(1)
+
+    repo = Repo("one")
+    assert asyncio.run(use(repo)) == 1
+    assert repo.calls == 2
+
+
+def test_what_makes_no_key_is_said(cache):
+    @cache.memoize()
+    def plain(x): ...
+
+    with pytest.raises(TypeError, match=r"no key can be made of the arguments .*give memoize key="):
+        plain(threading.Lock())
+    with pytest.raises(TypeError, match="the key of a call is str or bytes; key= has made 5"):
+        cache.memoize(key=lambda x: 5)(plain)(1)
 
 
 def test_a_stampede_computes_once(cache):
