@@ -20,7 +20,7 @@ from . import stats
 from .memoize import AsyncMemoized, KeyMaker, Memoized
 from .options import KIBIBYTE, MEBIBYTE
 from .server import Clock, Server, engine_options
-from .settings import Settings, keywords
+from .settings import MEMORY_MAX, Settings, keywords
 
 if TYPE_CHECKING:
     from cachecore_ext.embedded import _Serializer
@@ -40,6 +40,7 @@ _NOT_FOR_A_CACHE: Final = {
     *("port", "listen", "unix_socket", "unix_mask", "auth_file", "memory_file", "pidfile", "daemon", "user"),
     *("enable_coredumps", "lock_memory", "verbose", "disable_cas"),
 }
+_OWN: Final = ("serializer", "default_ttl")
 _INHERITED: Final = "the cache is its parent's: after a fork it cannot be used; let the parent serve it"
 
 #: Those of this process, which its children cannot use.
@@ -85,12 +86,14 @@ class Cache(Embedded, MutableMapping[Key, Any]):
             raise TypeError(f"memory_limit is a number of bytes, not {memory_limit!r}")
         if memory_limit < MEBIBYTE:
             raise ValueError(f"memory_limit is in bytes, at least {MEBIBYTE}, not {memory_limit}")
+        if memory_limit > MEMORY_MAX * MEBIBYTE:
+            raise ValueError(f"memory_limit is in bytes, at most {MEMORY_MAX * MEBIBYTE}, not {memory_limit}")
         if foreign := sorted(_NOT_FOR_A_CACHE & options.keys()):
             raise ValueError(f"a Cache has no {', '.join(foreign)}; where it listens is said to serve")
         if memory_limit < 2 * MEBIBYTE:
             options.setdefault("max_item_size", 512 * KIBIBYTE)
         #: The settings; their ``memory_limit`` is in whole MiB.
-        self.settings: Final = keywords("Cache", {"memory_limit": memory_limit // MEBIBYTE, **options})
+        self.settings: Final = keywords("Cache", {"memory_limit": memory_limit // MEBIBYTE, **options}, _OWN)
         options = engine_options(self.settings) | {"memory_limit": memory_limit}
         self._engine: Final = Engine(**options, embedded=self.callers)
         #: Where ``popitem`` goes on, at most once for each thread that was in it: from the start it would meet all that

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from .errors import EXIT_FAILURE, EXIT_USAGE, SettingsError
@@ -31,6 +32,7 @@ class Kind:
     accepts: Callable[[Any], bool]  # type and range of a value
     refusal: str | Callable[[object], str]  # the message for everything else, memcached's where it has one
     status: int = EXIT_USAGE  # of the process that was given such a value
+    literal: Callable[[Any], str] = repr  # how Python's programmers write a value
 
     def refused(self, value: object, shown: str) -> SettingsError:
         """The error for ``value``, which the user wrote as ``shown``."""
@@ -54,6 +56,7 @@ class Option:
     suboption: bool  # one of -o's
     words: Mapping[str, Any]  # of -o: what a word without a value sets this to
     missing: str  # the message when a suboption lacks its value
+    keyword: str = ""  # the help where it is a keyword, if that differs
 
     @property
     def long(self) -> str:
@@ -94,10 +97,11 @@ def option(
     shown: str | None = None,
     stats: Stats | None = None,
     hidden: bool = False,
+    keyword: str = "",
 ) -> Any:
     """A field of ``Settings`` with its row; the row's name is the field's."""
     row = {"short": short, "metavar": metavar, "kind": kind, "help": text, "stats": stats or {}, "hidden": hidden}
-    return _field(default, shown, row | {"suboption": False, "words": {}, "missing": ""})
+    return _field(default, shown, row | {"suboption": False, "words": {}, "missing": "", "keyword": keyword})
 
 
 def suboption(
@@ -167,7 +171,7 @@ def octal(low: int, high: int, refusal: str) -> Kind:
     def read(text: str, _: object) -> int:
         return int(text, 8) if text.isdecimal() else _unreadable()
 
-    return Kind(read, lambda value: _is_whole(value, low, high), refusal)
+    return Kind(read, lambda value: _is_whole(value, low, high), refusal, literal=oct)
 
 
 def size(low: int, high: int, refusal: str) -> Kind:
@@ -206,12 +210,12 @@ def character(refusal: str) -> Kind:
     return Kind(lambda text, _: text, accepts, refusal, EXIT_FAILURE)
 
 
-def words(refusal: str) -> Kind:
-    """Any text but the empty one."""
-    return Kind(lambda text, _: text or _unreadable(), _is_words, refusal)
+def words(what: str) -> Kind:
+    """Any text but the empty one; ``what`` it is, the message begins with."""
+    return Kind(lambda text, _: text or _unreadable(), _is_words, partial(_no_words, what))
 
 
-def word_list(separators: str, refusal: str) -> Kind:
+def word_list(separators: str, what: str) -> Kind:
     """A tuple of words; on the command line the option may be repeated, and one text may hold several."""
 
     def read(text: str, before: tuple[str, ...]) -> tuple[str, ...]:
@@ -219,7 +223,7 @@ def word_list(separators: str, refusal: str) -> Kind:
             text = text.replace(separator, " ")
         return tuple(dict.fromkeys((*before, *(text.split() or _unreadable()))))
 
-    return Kind(read, lambda value: isinstance(value, tuple) and all(map(_is_words, value)), refusal)
+    return Kind(read, lambda value: isinstance(value, tuple) and all(map(_is_words, value)), partial(_no_words, what))
 
 
 def switch() -> Kind:
@@ -242,6 +246,21 @@ def _is_whole(value: object, low: int, high: int) -> bool:
 
 def _is_words(value: object) -> bool:
     return isinstance(value, str) and value != "" and "\0" not in value
+
+
+def _no_words(what: str, value: object) -> str:
+    several = value if isinstance(value, (list, tuple)) else (value,)
+    if not all(isinstance(word, str) for word in several):
+        return f"{what} must be text"
+    return f"{what} must {'have no NUL in it' if any(chr(0) in word for word in several) else 'not be empty'}"
+
+
+def size_text(nbytes: int) -> str:
+    """A size as ``-I`` takes it: 4m, 512k or bytes."""
+    for suffix, unit in reversed(_SIZE_UNITS.items()):
+        if nbytes % unit == 0:
+            return f"{nbytes // unit}{suffix}"
+    return str(nbytes)
 
 
 def _unreadable() -> Any:

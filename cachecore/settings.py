@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from .errors import EXIT_FAILURE, SettingsError
@@ -25,6 +25,7 @@ from .options import (
     ratio,
     rows,
     size,
+    size_text,
     switch,
     whole,
     word_list,
@@ -33,6 +34,9 @@ from .options import (
 
 #: Where a server listens that was told nothing: on this machine only.
 LOOPBACK: Final = ("127.0.0.1", "::1")
+
+#: Megabytes. Whoever asks for more means bytes.
+MEMORY_MAX: Final = 1 << 24
 
 _INT_MAX: Final = (1 << 31) - 1
 _PORT: Final = "ERROR: Invalid port number"
@@ -71,6 +75,7 @@ class Settings(Extended):
         11211,
         whole(-1, 65535, _PORT),
         "TCP port to listen on; -1 picks a free one, 0 means no TCP",
+        keyword="TCP port to listen on; 0 or -1 picks a free one (in `Settings`, as by `-p`, 0 means no TCP)",
         stats={"tcpport": int},
     )
     udp_port: int = option(
@@ -86,7 +91,7 @@ class Settings(Extended):
         "s",
         "file",
         None,
-        words("The path of the UNIX socket must not be empty"),
+        words("The path of the UNIX socket"),
         "UNIX socket to listen on (disables network support)",
         stats={"domain_socket": _null},
     )
@@ -96,6 +101,7 @@ class Settings(Extended):
         0o700,
         octal(0, 0o777, "The access mask must be an octal number from 0 to 777"),
         "access mask for the UNIX socket, in octal",
+        keyword="access mask for the UNIX socket; a text is read as octal",
         shown="700",
         stats={"umask": "{:o}".format},
     )
@@ -111,7 +117,7 @@ class Settings(Extended):
         "l",
         "addr",
         (),
-        word_list(",;", "The address to listen on must not be empty"),
+        word_list(",;", "The address to listen on"),
         "address to listen on: host, host:port, [IPv6]:port or * for every interface; "
         "lists with commas, or give the option again",
         shown="127.0.0.1 and ::1",
@@ -123,14 +129,14 @@ class Settings(Extended):
         "u",
         "user",
         None,
-        words("The user must not be empty"),
+        words("The user"),
         "assume the identity of this user (only when run as root)",
     )
     memory_limit: int = option(
         "m",
         "num",
         64,
-        whole(1, 1_000_000_000, "The memory limit must be a number of megabytes, at least 1"),
+        whole(1, MEMORY_MAX, f"The memory limit must be a whole number of megabytes, from 1 to {MEMORY_MAX}"),
         "megabytes for items and the hash table",
     )
     disable_evictions: bool = option(
@@ -162,7 +168,7 @@ class Settings(Extended):
         "P",
         "file",
         None,
-        words("The path of the pid file must not be empty"),
+        words("The path of the pid file"),
         "save the process id in this file; with -d it is removed at the end",
     )
     slab_growth_factor: float | None = option(
@@ -262,7 +268,7 @@ class Settings(Extended):
         "Y",
         "file",
         None,
-        words("The path of the authentication file must not be empty"),
+        words("The path of the authentication file"),
         "clients must give a name and password of this file, a line user:password for each of at most 8; "
         "SIGHUP reads it again",
         stats={"auth_enabled_ascii": lambda value: "no" if value is None else value},
@@ -271,7 +277,7 @@ class Settings(Extended):
         "e",
         "file",
         None,
-        words("The path of the memory file must not be empty"),
+        words("The path of the memory file"),
         "keep the items in this file, which a stop by SIGUSR1 leaves for the next start",
         stats={"memory_file": lambda value: "(null)" if value is None else value},
     )
@@ -298,7 +304,7 @@ class Settings(Extended):
         if self.max_item_size > self.memory_limit * MEBIBYTE // 2:
             raise SettingsError(
                 "Cannot set item size limit higher than 1/2 of memory max. "
-                f"(-I {self.max_item_size}, -m {self.memory_limit}): "
+                f"(-I {size_text(self.max_item_size)}, -m {self.memory_limit}): "
                 f"make memory_limit, or -m, {-(-self.max_item_size * 2 // MEBIBYTE)} at least"
             )
         self.check_sizes(item_size=self.max_item_size, smallest=self.slab_min_size)
@@ -319,8 +325,8 @@ OPTIONS: Final = tuple(row for row in ROWS if not row.suboption)
 SUBOPTIONS: Final = tuple(row for row in ROWS if row.suboption)
 
 
-def keywords(owner: str, options: Mapping[str, Any]) -> Settings:
-    """The settings that ``owner`` was given as keywords.
+def keywords(owner: str, options: Mapping[str, Any], beside: Iterable[str] = ()) -> Settings:
+    """The settings that ``owner`` was given as keywords; ``beside`` are keywords that it has itself, to be suggested.
 
     Raises:
         SettingsError: a value has the wrong type or is out of its range.
@@ -329,5 +335,6 @@ def keywords(owner: str, options: Mapping[str, Any]) -> Settings:
     known = [row.name for row in ROWS]
     for name in options:
         if name not in known:
-            raise TypeError(f"{owner} has no option {name}{likely(name, known, 'help(cachecore.Settings)')}")
+            advice = likely(name, [*known, *beside], "help(cachecore.Settings)")
+            raise TypeError(f"{owner} has no option {name}{advice}")
     return Settings(**options)

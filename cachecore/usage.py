@@ -214,7 +214,8 @@ def markdown_tables() -> dict[str, str]:
     ]
     types: Mapping[str, str] = {**Extended.__annotations__, **Settings.__annotations__}
     keywords = [
-        f"{line([row.name], row.metavar, types[row.name].replace('|', 'or'), f'`{row.default!r}`')} {row.help} |"
+        f"{line([row.name], row.metavar, types[row.name].replace('|', 'or'), f'`{row.kind.literal(row.default)}`')}"
+        f" {row.keyword or row.help} |"
         for row in (*OPTIONS, *SUBOPTIONS)
     ]
     tables = {

@@ -313,8 +313,8 @@ def test_a_wrong_address():
     )
 
 
-def test_more_memory_than_there_can_be():
-    status, said = failing("-m", "1000000000", "-p", "-1")
+def test_more_threads_than_there_can_be():
+    status, said = failing("-t", "5000", "-p", "-1")
     assert status == 1
     assert said[-1].startswith("failed to start the engine: ")
 

@@ -115,7 +115,7 @@ def test_with_v_it_keeps_its_output_and_with_r_its_directory(tmp_path):
     [
         (["-l", "127.0.0.1:x"], 71, 'Invalid port number: "x"'),
         (["-u", "no such user"], 67, "can't find the user no such user to switch to"),
-        (["-p", "-1", "-m", "1000000000"], 1, "failed to start the engine: "),
+        (["-p", "-1", "-t", "5000"], 1, "failed to start the engine: "),
         (["-t", "0"], 1, "Number of threads must be greater than 0 (-t 0)"),
         (["-p", "-1", "-Y", "/no/where"], 1, "Could not open authfile [/no/where]"),
     ],

@@ -176,8 +176,15 @@ def test_the_last_value_counts():
         ("-a 1000", "The access mask must be an octal number from 0 to 777 (-a 1000)", 64),
         ("-l ,", "The address to listen on must not be empty (-l ,)", 64),
         ("--unix-socket=", "The path of the UNIX socket must not be empty (--unix-socket)", 64),
-        ("-m 0", "The memory limit must be a number of megabytes, at least 1 (-m 0)", 64),
-        ("-m 64m", "The memory limit must be a number of megabytes, at least 1 (-m 64m)", 64),
+        ("-m 0", "The memory limit must be a whole number of megabytes, from 1 to 16777216 (-m 0)", 64),
+        ("-m 64m", "The memory limit must be a whole number of megabytes, from 1 to 16777216 (-m 64m)", 64),
+        ("-m 16777217", "The memory limit must be a whole number of megabytes, from 1 to 16777216 (-m 16777217)", 64),
+        (
+            "-m 1 -I 1000k",
+            "Cannot set item size limit higher than 1/2 of memory max. (-I 1000k, -m 1): "
+            "make memory_limit, or -m, 2 at least",
+            64,
+        ),
         ("-c 0", "Maximum connections must be greater than 0 (-c 0)", 1),
         ("-c x", "Maximum connections must be greater than 0 (-c x)", 1),
         ("-f 1", "Factor must be greater than 1 (-f 1)", 1),
@@ -195,13 +202,13 @@ def test_the_last_value_counts():
         ("-I 1g", "Item max size must be from 1024 bytes to 1024m (-I 1g)", 64),
         (
             "-m 1",
-            "Cannot set item size limit higher than 1/2 of memory max. (-I 1048576, -m 1): "
+            "Cannot set item size limit higher than 1/2 of memory max. (-I 1m, -m 1): "
             "make memory_limit, or -m, 2 at least",
             64,
         ),
         (
             "-I 33m",
-            "Cannot set item size limit higher than 1/2 of memory max. (-I 34603008, -m 64): "
+            "Cannot set item size limit higher than 1/2 of memory max. (-I 33m, -m 64): "
             "make memory_limit, or -m, 66 at least",
             64,
         ),
@@ -280,15 +287,25 @@ def test_an_action_comes_before_all_else(line, action):
         ({"threads": 0}, "Number of threads must be greater than 0 (threads=0)"),
         ({"disable_cas": 1}, "This option is either on or off (disable_cas=1)"),
         ({"unix_socket": ""}, "The path of the UNIX socket must not be empty (unix_socket='')"),
-        ({"unix_socket": "a\0b"}, "The path of the UNIX socket must not be empty (unix_socket='a\\x00b')"),
+        ({"unix_socket": "a\0b"}, "The path of the UNIX socket must have no NUL in it (unix_socket='a\\x00b')"),
         ({"listen": ""}, "The address to listen on must not be empty (listen='')"),
         ({"listen": [""]}, "The address to listen on must not be empty (listen=[''])"),
-        ({"listen": 5}, "The address to listen on must not be empty (listen=5)"),
+        ({"listen": 5}, "The address to listen on must be text (listen=5)"),
+        ({"listen": ["a", 5]}, "The address to listen on must be text (listen=['a', 5])"),
+        ({"user": 5}, "The user must be text (user=5)"),
+        (
+            {"memory_limit": 16.5},
+            "The memory limit must be a whole number of megabytes, from 1 to 16777216 (memory_limit=16.5)",
+        ),
+        (
+            {"memory_limit": 64 << 20},
+            "The memory limit must be a whole number of megabytes, from 1 to 16777216 (memory_limit=67108864)",
+        ),
         ({"verbose": -1}, "The verbosity must be a number from 0 on (verbose=-1)"),
         ({"slab_growth_factor": "2"}, "Factor must be greater than 1 (slab_growth_factor='2')"),
         (
             {"max_item_size": 64 << 20},
-            "Cannot set item size limit higher than 1/2 of memory max. (-I 67108864, -m 64): "
+            "Cannot set item size limit higher than 1/2 of memory max. (-I 64m, -m 64): "
             "make memory_limit, or -m, 128 at least",
         ),
     ],
