@@ -89,7 +89,7 @@ def _prepare(settings: Settings) -> None:
         preload()
         process.drop_privileges(settings.user)
     elif os.geteuid() == 0:
-        say("running as root; -u <user> makes it run as that user")
+        say("cachecore is running as root; -u <user> makes it run as that user")
 
 
 def _serve(server: Server, inherited: list[socket.socket], tell_parent: Callable[[], None] | None) -> None:
@@ -152,7 +152,7 @@ def _reload(server: Server) -> None:
         if server.settings.auth_file is not None:
             say(f"read {server.settings.auth_file} again")
     except StartError as error:
-        say(str(error))
+        say(f"{error}; the users stay who they were")
     except NO_MEMORY:
         say("out of memory")
     systemd.notify_ready()

@@ -171,8 +171,9 @@ def _open_tcp(interfaces: list[_Interface], settings: Settings) -> list[Listener
                     listener = _listen_tcp(family, (host, port or free_port, *rest), settings)
                 except OSError as error:
                     if error.errno not in _ABSENT:
-                        taken = error.errno == errno.EADDRINUSE and port == 0
-                        raise _refused(label, error, _PortTakenError if taken else StartError) from error
+                        if error.errno == errno.EADDRINUSE and port == 0:
+                            raise _refused(label, error, _PortTakenError) from error
+                        raise _refused(label, error, advice=_advice(error, settings)) from error
                     absent = error
                 else:
                     opened.append(listener)
@@ -235,10 +236,10 @@ def _open_unix(path: str, mask: int, backlog: int) -> Listener:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove the socket that a dead server left behind; no other kind of file, no living server's socket."""
+    """Remove the socket that a dead server left behind, not a living server's. Raises OSError for another file."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return
+            raise FileExistsError(errno.EEXIST, "there is something else by that name, no socket")
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -247,8 +248,15 @@ def _remove_stale(path: str) -> None:
             Path(path).unlink()
 
 
-def _refused(label: str, error: OSError, kind: type[StartError] = StartError) -> StartError:
-    return kind(f"failed to listen on {label}: {error.strerror or error}")
+def _refused(label: str, error: OSError, kind: type[StartError] = StartError, advice: str = "") -> StartError:
+    return kind(f"failed to listen on {label}: {error.strerror or error}{advice}")
+
+
+def _advice(error: OSError, settings: Settings) -> str:
+    """What the user may do about an address that is taken."""
+    if error.errno != errno.EADDRINUSE:
+        return ""
+    return " (is a memcached running there?" + (")" if settings.listen else " -p takes another port)")
 
 
 def _inode(path: str) -> tuple[int, int]:

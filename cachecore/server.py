@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import operator
 import os
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from . import stats
 from .admin import Admin
 from .errors import EXIT_FAILURE, NO_MEMORY, StartError
-from .listeners import Address, Listener, adopt_listeners, close_listeners, open_listeners
+from .listeners import Address, Listener, adopt_listeners, close_listeners, open_listeners, show_address
 from .options import KIBIBYTE, MEBIBYTE
 from .settings import Settings, keywords
 from .users import read_users
@@ -34,6 +36,11 @@ Users = list[tuple[bytes, bytes]]
 _RENDERING_FAILED: Final = b"SERVER_ERROR internal error, see the server's log\r\n"
 _OUT_OF_MEMORY: Final = b"SERVER_ERROR out of memory\r\n"
 _INHERITED: Final = "the server is its parent's: after a fork a child process can only be its client"
+
+# What the clock may be moved to. Below, ticks have a meaning of their own; above, a year would bring it to the end of
+# their 32 bits.
+_TICK_MIN: Final = 2
+_TICK_MAX: Final = (1 << 32) - 366 * 24 * 3600
 
 #: Those of this process, of which its children have nothing but the address.
 _servers: weakref.WeakSet[Server] = weakref.WeakSet()
@@ -124,12 +131,22 @@ class Clock:
         """The time by this clock, in Unix seconds."""
         return self._engine.started + self._engine.clock_now()
 
-    def advance(self, seconds: int) -> None:
-        """Move the clock by so many seconds, backwards if negative; a frozen clock stays frozen.
+    def advance(self, seconds: float) -> None:
+        """Move the clock by so many whole seconds, backwards if negative; a frozen clock stays frozen.
 
         It acts at once, and may overtake a command that a client sent without waiting for a reply.
+
+        Raises:
+            TypeError: ``seconds`` is no whole number.
+            ValueError: it goes back to a minute before its start at most, and on for some 135 years.
         """
-        self._engine.clock_advance(seconds)
+        step = _whole(seconds)
+        tick = self._engine.clock_now()
+        if not _TICK_MIN <= tick + step <= _TICK_MAX:
+            raise ValueError(
+                f"the clock can go back by {tick - _TICK_MIN} seconds and on by {_TICK_MAX - tick}, not by {step}"
+            )
+        self._engine.clock_advance(step)
 
     def freeze(self) -> None:
         """Let the clock stand still until ``resume``."""
@@ -138,6 +155,21 @@ class Clock:
     def resume(self) -> None:
         """Let the clock go on, from where it would be had it not stood still."""
         self._engine.clock_resume()
+
+    def __repr__(self) -> str:
+        try:
+            return time.strftime("<Clock at %Y-%m-%d %H:%M:%S UTC>", time.gmtime(self.now))
+        except RuntimeError as error:
+            return f"<Clock: {error}>"
+
+
+def _whole(seconds: float) -> int:
+    if isinstance(seconds, float) and seconds.is_integer():
+        return int(seconds)
+    try:
+        return operator.index(seconds)  # type: ignore[arg-type]  # which says whether it is one
+    except TypeError:
+        raise TypeError(f"seconds is a whole number, not {seconds!r}") from None
 
 
 class Server:
@@ -288,6 +320,10 @@ class Server:
         Looking counts as no fetch. It takes time and memory in proportion to their number.
         """
         return self._running().items()
+
+    def __repr__(self) -> str:
+        places = " and ".join(map(show_address, self.addresses))
+        return f"<{type(self).__name__} at {places}>" if places else f"<{type(self).__name__}, not listening>"
 
     def _running(self) -> Engine:
         if self._engine is None:

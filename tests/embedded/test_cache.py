@@ -489,7 +489,7 @@ def test_a_wrong_use_is_told_at_once():
         Cache("64m")
     with pytest.raises(ValueError, match=f"memory_limit is in bytes, at most {1 << 44}, not {1 << 45}"):
         Cache(1 << 45)
-    with pytest.raises(TypeError, match="Cache has no option default_tll; is it default_ttl?"):
+    with pytest.raises(TypeError, match=r"Cache has no option default_tll; is it default_ttl\?"):
         Cache(default_tll=5)
     with Cache(serializer=pickle) as cache:
         with pytest.raises(TypeError, match="seconds or None, not timedelta"):

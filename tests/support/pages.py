@@ -193,7 +193,7 @@ class Reader:
         self._said = self._daemon.stderr
         said = ""
         for line in self._said:
-            if not line.startswith("running as root"):
+            if not line.startswith("cachecore is running as root"):
                 said += line
             if "listening on" in line:
                 return said

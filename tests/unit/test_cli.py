@@ -217,6 +217,17 @@ def test_hangups_do_not_end_it():
         assert running.end(signal.SIGINT)[0] == 0
 
 
+def test_a_broken_file_of_users_changes_nobody(tmp_path):
+    users = tmp_path / "users"
+    users.write_text("me:secret\n")
+    with daemon("-p", "-1", "-Y", str(users)) as running:
+        users.write_text("nonsense\n")
+        running.process.send_signal(signal.SIGHUP)
+        assert running.stderr.readline() == (
+            f"Authfile [{users}] has a malformed entry. Should be 'user:password'; the users stay who they were\n"
+        )
+
+
 def test_a_second_signal_while_stopping_is_no_traceback():
     with daemon("-p", "-1") as running:
         running.process.send_signal(signal.SIGSTOP)
@@ -270,7 +281,11 @@ class Ending:
 
 
 @pytest.mark.parametrize(
-    ("failure", "said"), [(StartError("the file is lost"), "the file is lost"), (MemoryError(), "out of memory")]
+    ("failure", "said"),
+    [
+        (StartError("the file is lost"), "the file is lost; the users stay who they were"),
+        (MemoryError(), "out of memory"),
+    ],
 )
 @pytest.mark.parametrize(("graceful", "farewell"), [(True, "Gracefully stopping"), (False, "Exiting normally")])
 def test_it_reloads_and_a_client_ends_it(monkeypatch, capsys, graceful, farewell, failure, said):
@@ -297,11 +312,16 @@ def test_a_second_start_on_the_same_port():
     with daemon("-p", "-1") as first:
         port = first.port
         status, said = failing("-p", str(port))
-        assert (status, said[-1]) == (71, f"failed to listen on TCP port {port}: Address already in use")
+        assert status == 71
+        assert said[-1] == (
+            f"failed to listen on TCP port {port}: Address already in use"
+            " (is a memcached running there? -p takes another port)"
+        )
         status, said = failing("-l", f"127.0.0.1:{port}")
         assert status == 71
         assert said[-1] == (
             f"failed to listen on one of interface(s) 127.0.0.1:{port}: Address already in use"
+            " (is a memcached running there?)"
         )
 
 

@@ -138,7 +138,10 @@ def test_the_backlog_is_the_option_s(engine, monkeypatch):
 
 def test_a_port_in_use_is_not_half_taken(engine, taken):
     error = refused(port=taken)
-    assert str(error) == f"failed to listen on TCP port {taken}: Address already in use"
+    assert str(error) == (
+        f"failed to listen on TCP port {taken}: Address already in use"
+        " (is a memcached running there? -p takes another port)"
+    )
     assert error.exit_status == 71
     assert isinstance(error.__cause__, OSError)
 
@@ -181,6 +184,7 @@ def test_a_name_that_cannot_be_encoded(engine):
 def test_an_interface_in_use(engine, taken):
     assert str(refused(port=0, listen=f"127.0.0.1:{taken}")) == (
         f"failed to listen on one of interface(s) 127.0.0.1:{taken}: Address already in use"
+        " (is a memcached running there?)"
     )
 
 
@@ -262,7 +266,9 @@ def test_a_living_socket_is_not(engine, tmp_path):
 def test_another_file_is_left_alone(engine, tmp_path):
     path = tmp_path / "file"
     path.write_text("mine")
-    assert "Address already in use" in str(refused(unix_socket=str(path)))
+    assert str(refused(unix_socket=str(path))) == (
+        f"failed to listen on UNIX socket: {path}: there is something else by that name, no socket"
+    )
     assert path.read_text() == "mine"
 
 

@@ -97,7 +97,7 @@ def test_a_user_that_cannot_be_had(monkeypatch):
 def test_root_without_a_user_is_told(monkeypatch, capsys, uid, said):
     Identity(monkeypatch, uid)
     main(["-l", "127.0.0.1:x"])
-    assert ("running as root; -u <user>" in capsys.readouterr().err) is said
+    assert ("cachecore is running as root; -u <user>" in capsys.readouterr().err) is said
 
 
 # Its limits

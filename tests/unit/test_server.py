@@ -21,6 +21,7 @@ from tests.unit.fake_engine import FakeEngine
 from tests.unit.traces import nothing_left, own_threads, refused
 
 ROOT = Path(__file__).resolve().parents[2]
+LAST_TICK = (1 << 32) - 366 * 24 * 3600
 
 
 # Its settings
@@ -241,6 +242,38 @@ def test_the_clock(engine):
         assert engine.frozen
         server.clock.resume()
         assert not engine.frozen
+
+
+@pytest.mark.parametrize("wrong", [0.5, "60", None, float("inf"), float("nan")])
+def test_the_clock_moves_by_whole_seconds(engine, wrong):
+    with Server(port=0) as server:
+        with pytest.raises(TypeError, match="seconds is a whole number, not"):
+            server.clock.advance(wrong)
+        server.clock.advance(60.0)
+        assert engine.tick == FIRST_TICK + 60
+
+
+def test_the_clock_goes_no_further_than_its_ticks(engine):
+    with Server(port=0) as server:
+        server.clock.advance(10)
+        for wrong in (10**12, -(10**12), 1 << 32, -71):
+            with pytest.raises(ValueError, match=rf"back by 70 seconds and on by {LAST_TICK - 72}, not by {wrong}"):
+                server.clock.advance(wrong)
+        server.clock.advance(-70)
+        assert engine.tick == 2
+        server.clock.advance(LAST_TICK - 2)
+        assert engine.tick == LAST_TICK
+
+
+def test_what_a_server_and_its_clock_show(engine, tmp_path):
+    server = Server(port=0)
+    assert repr(server) == "<Server, not listening>"
+    with server:
+        port = server.address[1]
+        assert repr(server) == f"<Server at 127.0.0.1:{port} and [::1]:{port}>"
+        assert repr(server.clock) == "<Clock at 2023-11-14 22:14:22 UTC>"
+    with Server(unix_socket=str(tmp_path / "socket")) as server:
+        assert repr(server) == f"<Server at {tmp_path / 'socket'}>"
 
 
 DEFAULTS = {
