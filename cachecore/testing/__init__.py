@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .commands import Command, Commands
     from .faults import Fault, Faults
-    from .server import CacheServer, Counters, Item
+    from .server import CacheServer, Counters, Item, Items
 
-__all__ = ["CacheServer", "Command", "Commands", "Counters", "Fault", "Faults", "Item"]
+__all__ = ["CacheServer", "Command", "Commands", "Counters", "Fault", "Faults", "Item", "Items"]
 
 #: The module of each public name; it is imported when the name is first asked for.
 _HOMES = {
@@ -23,6 +23,7 @@ _HOMES = {
     "Fault": "faults",
     "Faults": "faults",
     "Item": "server",
+    "Items": "server",
 }
 
 if not TYPE_CHECKING:

@@ -7,12 +7,18 @@ is done.
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import threading
+import warnings
 from collections.abc import Callable, Collection, Iterator
-from typing import Final, NamedTuple, Protocol
+from types import TracebackType
+from typing import Final, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from .commands import STORAGE, Command, checked, words_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: A key, several, or a pattern that is looked for in it.
 Keys = bytes | str | Collection[bytes | str] | re.Pattern[bytes] | re.Pattern[str]
@@ -40,7 +46,7 @@ class Fault:
 
     Raises:
         ValueError: a command is unknown, or ``times`` below 0.
-        TypeError: ``keys`` are none.
+        TypeError: ``keys`` or ``commands`` are none.
     """
 
     def __init__(
@@ -56,6 +62,8 @@ class Fault:
         self.over: Final = threading.Event()
         self._do: Final = do
         several = [commands] if isinstance(commands, str) else commands
+        if several is not None and not isinstance(several, Collection):
+            raise TypeError(f"commands are a command's name or several, not {commands!r}")
         self._commands: Final = None if several is None else checked(several)
         self._fits_key: Final = _matcher(keys)
         self._times: Final = times
@@ -71,6 +79,41 @@ class Fault:
     def outcome(self, command: Command, raw: bytes, exchange: Exchange) -> Outcome:
         """Do it to a command, whose bytes are ``raw``."""
         return self._do(command, raw, exchange)
+
+
+class Block(contextlib.AbstractContextManager[T]):
+    """Something that goes wrong inside a ``with``. Without one it would do nothing, which a RuntimeWarning tells, like
+    that of a coroutine that was never awaited: pytest shows it, and not a ResourceWarning."""
+
+    def __init__(self, name: str, inner: contextlib.AbstractContextManager[T]) -> None:
+        self._name: Final = name
+        self._inner: Final = inner
+        self._entered = False
+
+    def __enter__(self) -> T:
+        self._entered = True
+        return self._inner.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return self._inner.__exit__(kind, error, traceback)
+
+    def __del__(self) -> None:
+        if not self._entered:
+            text = f"the fault {self._name} was never in force: write `with faults.{self._name}(...):`"
+            warnings.warn(text, RuntimeWarning, stacklevel=2, source=self)
+
+
+def _block(begin: Callable[P, Iterator[T]]) -> Callable[P, contextlib.AbstractContextManager[T]]:
+    """``contextlib.contextmanager``, but a Block."""
+    make = contextlib.contextmanager(begin)
+
+    @functools.wraps(begin)
+    def block(*args: P.args, **kwargs: P.kwargs) -> Block[T]:
+        return Block(begin.__name__, make(*args, **kwargs))
+
+    return block
 
 
 class Wire(Protocol):
@@ -98,7 +141,7 @@ class Faults:
 
     # ---- connections
 
-    @contextlib.contextmanager
+    @_block
     def refuse(self, *, drop: bool = True) -> Iterator[None]:
         """Connections are refused; those that there are end, unless ``drop`` is false. The items stay."""
         with self._lock:
@@ -115,7 +158,7 @@ class Faults:
                 if self._refusals == 0:
                     self._wire.accept()
 
-    @contextlib.contextmanager
+    @_block
     def restart(self) -> Iterator[None]:
         """The server is down inside the block, and empty after it."""
         with self.refuse():
@@ -126,7 +169,7 @@ class Faults:
         """End all connections, at once; clients may connect again."""
         self._wire.cut()
 
-    # ---- replies
+    # ---- replies: with ``must_hit`` the block ends with AssertionError if no command was struck
 
     def drop(
         self,
@@ -135,6 +178,7 @@ class Faults:
         commands: str | Collection[str] | None = None,
         keys: Keys | None = None,
         times: int | None = None,
+        must_hit: bool = False,
     ) -> contextlib.AbstractContextManager[Fault]:
         """The connection ends in the middle of the reply: behind ``after`` bytes, or half. The command is done."""
         _not_negative(after=after or 0)
@@ -143,7 +187,7 @@ class Faults:
             reply = exchange(raw)
             return Outcome(reply[: len(reply) // 2 if after is None else after], "close")
 
-        return self._force(do, commands, keys, times)
+        return self._force("drop", Fault(do, commands, keys, times), must_hit)
 
     def truncate(
         self,
@@ -152,6 +196,7 @@ class Faults:
         commands: str | Collection[str] | None = None,
         keys: Keys | None = None,
         times: int | None = None,
+        must_hit: bool = False,
     ) -> contextlib.AbstractContextManager[Fault]:
         """Of a reply longer than ``after`` bytes the rest never comes, but the connection stays, for as long as the
         block lasts. The command is done."""
@@ -161,7 +206,7 @@ class Faults:
             reply = exchange(raw)
             return Outcome(reply[:after], "hang" if len(reply) > after else "go on")
 
-        return self._force(do, commands, keys, times)
+        return self._force("truncate", Fault(do, commands, keys, times), must_hit)
 
     def delay(
         self,
@@ -170,6 +215,7 @@ class Faults:
         commands: str | Collection[str] | None = None,
         keys: Keys | None = None,
         times: int | None = None,
+        must_hit: bool = False,
     ) -> contextlib.AbstractContextManager[Fault]:
         """Replies come so many seconds late, real ones, or when the block ends. The command is done at once."""
         _not_negative(seconds=seconds)
@@ -177,7 +223,7 @@ class Faults:
         def do(command: Command, raw: bytes, exchange: Exchange) -> Outcome:
             return Outcome(exchange(raw), late=seconds)
 
-        return self._force(do, commands, keys, times)
+        return self._force("delay", Fault(do, commands, keys, times), must_hit)
 
     def server_error(
         self,
@@ -186,6 +232,7 @@ class Faults:
         commands: str | Collection[str] | None = None,
         keys: Keys | None = None,
         times: int | None = None,
+        must_hit: bool = False,
     ) -> contextlib.AbstractContextManager[Fault]:
         """The answer is SERVER_ERROR with this message, and the command is not done. To noreply there is no answer.
 
@@ -199,10 +246,10 @@ class Faults:
         def do(command: Command, raw: bytes, exchange: Exchange) -> Outcome:
             return Outcome(b"" if command.noreply else answer)
 
-        return self._force(do, commands, keys, times)
+        return self._force("server_error", Fault(do, commands, keys, times), must_hit)
 
     def full(
-        self, *, keys: Keys | None = None, times: int | None = None
+        self, *, keys: Keys | None = None, times: int | None = None, must_hit: bool = False
     ) -> contextlib.AbstractContextManager[Fault]:
         """There is no memory to store anything. As with memcached, what ``set`` or ``ms`` was to replace is gone."""
 
@@ -213,7 +260,7 @@ class Faults:
                 exchange(b"md %s%s q\r\n" % (key, base64))
             return Outcome(b"" if command.noreply else _FULL)
 
-        return self._force(do, STORAGE, keys, times)
+        return self._force("full", Fault(do, STORAGE, keys, times), must_hit)
 
     # ---- for whoever carries the bytes
 
@@ -226,15 +273,11 @@ class Faults:
                     return fault
         return None
 
+    def _force(self, name: str, fault: Fault, must_hit: bool) -> Block[Fault]:
+        return Block(name, self._in_force(name, fault, must_hit))
+
     @contextlib.contextmanager
-    def _force(
-        self,
-        do: _Deed,
-        commands: str | Collection[str] | None,
-        keys: Keys | None,
-        times: int | None,
-    ) -> Iterator[Fault]:
-        fault = Fault(do, commands, keys, times)
+    def _in_force(self, name: str, fault: Fault, must_hit: bool) -> Iterator[Fault]:
         with self._lock:
             self._active.append(fault)
         try:
@@ -243,6 +286,8 @@ class Faults:
             with self._lock:
                 self._active.remove(fault)
             fault.over.set()
+        if must_hit and fault.hits == 0:
+            raise AssertionError(f"the fault {name} has struck no command")
 
 
 def _not_negative(**numbers: float) -> None:

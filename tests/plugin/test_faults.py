@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import math
 import re
 import socket
 import time
+from functools import partial
 
 import pytest
 
@@ -237,5 +240,51 @@ def test_a_slip_of_the_pen_is_no_fault(cachecore_faults, cachecore_commands):
             pass
     with pytest.raises(TypeError, match="not 5"), cachecore_faults.full(keys=5):
         pass
+    with pytest.raises(TypeError, match=r"commands are a command's name or several, not re\.compile"):
+        cachecore_faults.drop(commands=re.compile("get"))
     with pytest.raises(ValueError, match="no command gett"):
         cachecore_commands.named("gett")
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        *((name, ()) for name in ("refuse", "restart", "drop", "server_error", "full")),
+        *((name, (1,)) for name in ("delay", "truncate")),
+    ],
+)
+def test_a_fault_without_its_block_is_told(proxied, client, name, given):
+    with pytest.warns(RuntimeWarning, match=f"the fault {name} was never in force: write `with") as told:
+        getattr(proxied.faults, name)(*given)
+        gc.collect()
+    assert told[0].filename == __file__
+    assert client.ask(b"get a\r\n", END) == HIT
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_fault_with_its_block_is_not(proxied, client):
+    later = proxied.faults.server_error()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(later)
+        assert client.ask(b"get a\r\n", b"\r\n") == ERROR
+    with contextlib.suppress(ZeroDivisionError), proxied.faults.refuse():
+        raise ZeroDivisionError
+    with pytest.raises(ValueError, match="no command"):
+        proxied.faults.drop(commands="gett")
+    gc.collect()
+
+
+def test_a_fault_that_has_to_hit(proxied, client):
+    for fault in (
+        partial(proxied.faults.drop),
+        partial(proxied.faults.truncate, 1),
+        partial(proxied.faults.delay, 1),
+        partial(proxied.faults.server_error),
+        partial(proxied.faults.full),
+    ):
+        with pytest.raises(AssertionError, match="has struck no command"), fault(keys="typo", must_hit=True):
+            client.ask(b"get a\r\n", END)
+        with pytest.raises(ZeroDivisionError), fault(keys="typo", must_hit=True):
+            raise ZeroDivisionError
+    with proxied.faults.server_error(keys="a", must_hit=True):
+        assert client.ask(b"get a\r\n", b"\r\n") == ERROR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 import tomllib
 
 import pytest
@@ -61,7 +62,9 @@ def test_a_marker_gives_a_server_of_its_own(suite):
     ("marker", "said"),
     [
         ("threads=0", "*cachecore: *threads*"),
-        ("nonsense=1", "*cachecore: *nonsense*"),
+        ("nonsense=1", "*cachecore: the marker cachecore has no option nonsense; see *"),
+        ("memory_limt=8", "*cachecore: the marker cachecore has no option memory_limt; is it memory_limit?"),
+        ("unix_socket='/x'", "*in_a_line.py:3: cachecore: the marker cachecore has no unix_socket: *"),
         ("auth='x'", "*cachecore: auth is a name and a password*"),
         ("8", "*takes keywords only*"),
     ],
@@ -78,6 +81,7 @@ def test_a_wrong_marker_is_said_in_a_line(suite, marker, said):
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([said])
     result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*another exception*")
 
 
 def test_faults_and_commands_have_the_proxy(suite):
@@ -112,6 +116,104 @@ def test_the_session_s_server_behind_the_proxy(suite):
         """,
         ini="cachecore_proxy = true",
     ).assert_outcomes(passed=2)
+
+
+APPLICATION = """
+import pytest
+
+@pytest.fixture(scope="session", autouse=True)
+def application(cachecore_session):
+    return cachecore_session.address
+
+def test_faults(cachecore_faults): ...
+
+def test_commands(cachecore_commands): ...
+
+def test_neither(cachecore_server): ...
+"""
+
+
+def test_faults_that_an_application_would_never_meet_are_told(suite):
+    result = suite(APPLICATION)
+    result.assert_outcomes(errors=2, passed=1)
+    result.stdout.fnmatch_lines(["*: cachecore: this test's faults * cachecore_session, too: set cachecore_proxy = *"])
+
+
+def test_with_the_proxy_an_application_meets_them(suite):
+    suite(APPLICATION, ini="cachecore_proxy = true").assert_outcomes(passed=3)
+
+
+def test_with_a_marker_it_may_be_meant(suite):
+    source = APPLICATION.replace("def test_", "@pytest.mark.cachecore(threads=1)\ndef test_")
+    result = suite(source, "-W", "default::pytest.PytestWarning")
+    result.assert_outcomes(passed=3, warnings=2)
+
+
+TYPES = """
+def test_it(cachecore_server):
+    settings = cachecore_server.server.settings
+    assert (settings.memory_limit, settings.threads, settings.max_item_size) == (16, 3, 2 << 20)
+    assert cachecore_server.users == (("me", "secret"), ("you", "se:cret"))
+    cachecore_server.faults
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "since"),
+    [
+        (
+            """
+            [pytest]
+            cachecore_memory_limit = 16
+            cachecore_threads = 3
+            cachecore_max_item_size = 2097152
+            cachecore_auth = ["me:secret", "you:se:cret"]
+            cachecore_proxy = true
+            """,
+            (9, 2),
+        ),
+        (
+            """
+            [pytest]
+            cachecore_memory_limit = 16
+            cachecore_threads = 3
+            cachecore_max_item_size = "2m"
+            cachecore_auth = ["me:secret", "you:se:cret"]
+            cachecore_proxy = true
+            """,
+            (9, 0),
+        ),
+        (
+            """
+            [pytest]
+            cachecore_memory_limit = "16"
+            cachecore_threads = "3"
+            cachecore_max_item_size = "2m"
+            cachecore_auth = ["me:secret", "you:se:cret"]
+            cachecore_proxy = true
+            """,
+            (9, 2),
+        ),
+    ],
+)
+def test_the_options_in_pytest_s_own_toml(suite, pytester, table, since):
+    if pytest.version_tuple < since:
+        pytest.skip(f"pytest {since[0]}.{since[1]} does so")
+    (pytester.path / "pytest.toml").write_text(textwrap.dedent(table))
+    suite(TYPES).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("size", ["2m", "2097152"])
+def test_the_options_in_an_ini_file(suite, size):
+    lines = ("memory_limit = 16", "threads = 3", f"max_item_size = {size}", "auth =\n  me:secret\n  you:se:cret")
+    suite(TYPES, ini="\n".join(f"cachecore_{line}" for line in (*lines, "proxy = true"))).assert_outcomes(passed=1)
+
+
+def test_a_wrong_option_of_the_ini_file_is_said_in_a_line(suite):
+    result = suite("def test_it(cachecore_server): ...", ini="cachecore_memory_limit = much")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*tox.ini: cachecore: The memory limit must be a whole number of megabytes*"])
+    result.stdout.no_fnmatch_line("*another exception*")
 
 
 UNUSED = """
@@ -156,7 +258,8 @@ def test_without_pymemcache_it_is_said(suite):
         """
     )
     result.assert_outcomes(errors=1, passed=1)
-    result.stdout.fnmatch_lines(["*needs pymemcache: pip install pymemcache*"])
+    result.stdout.fnmatch_lines(["*:4: cachecore: cachecore_client needs pymemcache: pip install pymemcache*"])
+    result.stdout.no_fnmatch_line("*another exception*")
 
 
 def test_each_worker_of_xdist_has_its_own(suite, pytester):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import socket
 import time
 
@@ -133,13 +135,71 @@ def test_a_wrong_password_is_said_by_the_client(direct):
     [
         ({"threads": 0}, SettingsError),
         ({"nonsense": 1}, TypeError),
-        ({"auth": "me:secret"}, ValueError),
         ({"auth": [("me",)]}, ValueError),
     ],
 )
 def test_wrong_options(options, error):
     with pytest.raises(error):
         CacheServer(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"unix_socket": "/x"}, "CacheServer has no unix_socket: its clients come by TCP"),
+        ({"unix_socket": "/x", "proxy": True}, "CacheServer has no unix_socket"),
+        ({"auth_file": "/x"}, 'CacheServer has no auth_file: who may use it is said as in auth=("user", "password")'),
+        ({"daemon": True}, "CacheServer has no daemon: that is the daemon's alone"),
+        ({"user": "nobody"}, "CacheServer has no user"),
+        *(
+            ({"auth": wrong}, 'as in auth=("user", "password") or auth="user:password", or several of these')
+            for wrong in ("me", 5, b"me:secret", [5], ["me"], [("me", 5)], [("m:e", "x")], ["me", "secret", "x"])
+        ),
+    ],
+)
+def test_what_a_server_for_tests_cannot_have(options, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        CacheServer(**options)
+
+
+def test_an_unknown_option_is_named():
+    with pytest.raises(TypeError, match=r"^CacheServer has no option prox; is it proxy\?"):
+        CacheServer(prox=True)
+
+
+@pytest.mark.parametrize(
+    ("auth", "users"),
+    [
+        (None, ()),
+        (("me", "se:cret"), (("me", "se:cret"),)),
+        (["me", "secret"], (("me", "secret"),)),
+        ("me:se:cret", (("me", "se:cret"),)),
+        (("me:a", "you:b"), (("me", "a"), ("you", "b"))),
+        ([["me", "a"], "you:b"], (("me", "a"), ("you", "b"))),
+    ],
+)
+def test_ways_to_say_who_may_use_it(auth, users):
+    assert CacheServer(auth=auth).users == users
+
+
+def test_where_it_is():
+    server = CacheServer(listen="::1", proxy=True)
+    assert repr(server) == "<CacheServer, not running>"
+    with server:
+        assert server.location == f"127.0.0.1:{server.port}"
+        assert repr(server) == f"<CacheServer at {server.location}>"
+    with CacheServer(listen="::1") as server:
+        assert server.location == f"[::1]:{server.port}"
+
+
+def test_items_by_str(direct):
+    with contextlib.closing(direct.pymemcache_client()) as client:
+        client.set("a", "1")
+    items = direct.items()
+    assert items["a"] is items[b"a"] is items.get("a")
+    assert ("a" in items, "b" in items, items.get("b"), list(items)) == (True, False, None, [b"a"])
+    with pytest.raises(KeyError):
+        items["b"]
 
 
 def test_the_client_waits_for_replies(direct):
@@ -162,4 +222,11 @@ def test_libraries_that_are_installed_are_named(direct, monkeypatch):
 def test_without_a_proxy_it_is_said_how_to_get_one(direct):
     for use in (lambda: direct.faults, lambda: direct.commands):
         with pytest.raises(RuntimeError, match=r"CacheServer\(proxy=True\)"):
+            use()
+
+
+def test_with_a_proxy_that_is_not_there_yet_it_is_said_so():
+    server = CacheServer(proxy=True)
+    for use in (lambda: server.faults, lambda: server.commands):
+        with pytest.raises(RuntimeError, match=r"^the server is not running$"):
             use()
