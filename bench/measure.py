@@ -85,9 +85,7 @@ def cpu_time(pid: int) -> CpuTime:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     user, system = int(fields[11]), int(fields[12])
     try:
-        total = sum(
-            int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")
-        )
+        total = sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
     except (OSError, IndexError):
         total = 0
     return CpuTime(total or (user + system) * 1_000_000_000 // TICKS, user, system)

@@ -64,9 +64,7 @@ USES: dict[str, tuple[bytes, bytes, bytes]] = {
 
 def resident(pid: int) -> dict[str, int]:
     """A process's resident memory, and what of it is its own and written, in bytes."""
-    fields = dict(
-        line.split(":") for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:] if line
-    )
+    fields = dict(line.split(":") for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:] if line)
     return {
         name: int(fields[field].split()[0]) * 1024
         for name, field in (("resident", "Rss"), ("private", "Private_Dirty"))
@@ -220,10 +218,7 @@ def measure_connections(wanted: int, chosen: tuple[str, ...], say: Say) -> dict[
                         use_all(clients, *parts)
                     after = grown(server, before)
                     found[name][use] = {kind: nbytes / number for kind, nbytes in after.items()}
-                    say(
-                        f"{name}: {number} connections, after {use}: "
-                        f"{found[name][use]['resident']:.0f} bytes each"
-                    )
+                    say(f"{name}: {number} connections, after {use}: {found[name][use]['resident']:.0f} bytes each")
             finally:
                 for client in clients:
                     client.close()

@@ -68,9 +68,7 @@ def make_row(samples: list[Sample], reference: list[Sample], limit: list[Sample]
 
     cpu_us = middle("cpu_us")
     # The kernel samples user and system in ticks: only over all rounds together is the split worth showing.
-    user_share = sum(s.user_us * s.operations for s in samples) / sum(
-        s.cpu_us * s.operations for s in samples
-    )
+    user_share = sum(s.user_us * s.operations for s in samples) / sum(s.cpu_us * s.operations for s in samples)
     return Row(
         workload=samples[0].workload,
         server=samples[0].server,

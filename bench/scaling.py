@@ -144,9 +144,7 @@ def closed_rate(threads: int, own: float, visits: float, service: float) -> floa
 
 def foresee(lines: dict[str, float], rates: list[dict]) -> list[dict]:
     """For words that many threads write: of what the threads could do, how much they do."""
-    hot = {
-        row["threads"]: 1e9 / row["rate"] for row in rates if row["mode"] == "get" and row["draw"] == "hot"
-    }
+    hot = {row["threads"]: 1e9 / row["rate"] for row in rates if row["mode"] == "get" and row["draw"] == "hot"}
     popular = 1 / sum(rank**-SKEW for rank in range(1, KEYS + 1))
     transfer = lines["transfer"]
     words = [
@@ -167,9 +165,7 @@ def foresee(lines: dict[str, float], rates: list[dict]) -> list[dict]:
                 held = service + (far - 1) * transfer
                 for threads in FORESEEN:
                     linear = threads / (own + visits * held)
-                    row[f"{threads} {'near' if far == 1 else 'far'}"] = (
-                        closed_rate(threads, own, visits, held) / linear
-                    )
+                    row[f"{threads} {'near' if far == 1 else 'far'}"] = closed_rate(threads, own, visits, held) / linear
             found.append(row)
     return found
 
@@ -227,9 +223,7 @@ def markdown(result: dict) -> str:
     ]
     for row in result["foreseen"]:
         shares = " | ".join(f"{row[f'{n} near']:.2f} | {row[f'{n} far']:.2f}" for n in FORESEEN)
-        text.append(
-            f"| {row['word']} | {row['visits']:.3f} | {row['service']:.0f} | {row['situation']} | {shares} |"
-        )
+        text.append(f"| {row['word']} | {row['visits']:.3f} | {row['service']:.0f} | {row['situation']} | {shares} |")
     return "\n".join(text) + "\n"
 
 

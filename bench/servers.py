@@ -111,9 +111,7 @@ class Kind:
     command: Callable[[Launch, Address], list[str]]
     protocol: str = "memcached"
     binary: str = ""  # the program, where it is not part of this checkout
-    stores: bool = (
-        True  # whether it keeps what it is told, so that it needs a preload and its keys can be checked
-    )
+    stores: bool = True  # whether it keeps what it is told, so that it needs a preload and its keys can be checked
     spreads: bool = False  # it has more threads than asked for, and is not tied to fewer cores
 
 
@@ -208,9 +206,7 @@ class Server:
         deadline = time.monotonic() + START_SECONDS * slower
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise BenchError(
-                    f"{self.kind.name} ended with status {self.process.returncode}: {self.last_words()}"
-                )
+                raise BenchError(f"{self.kind.name} ended with status {self.process.returncode}: {self.last_words()}")
             try:
                 with self.connect(1.0 * slower) as client:
                     if not self.kind.stores or ask_version(client, self.kind.protocol):

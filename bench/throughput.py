@@ -31,13 +31,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.throughput", description=__doc__)
     parser.add_argument("--short", action="store_true", help="fewer workloads, 2 rounds of a quarter of a second")
-    parser.add_argument(
-        "--workload", action="append", default=[], metavar="GLOB", help="run these; repeatable"
-    )
+    parser.add_argument("--workload", action="append", default=[], metavar="GLOB", help="run these; repeatable")
     parser.add_argument("--list", action="store_true", help="print the names of the workloads, and end")
-    parser.add_argument(
-        "--servers", metavar="A,B", help=f"of {','.join(KINDS)}; without it, those that are installed"
-    )
+    parser.add_argument("--servers", metavar="A,B", help=f"of {','.join(KINDS)}; without it, those that are installed")
     parser.add_argument("--rounds", type=int, metavar="N", help="runs of each server (default 5)")
     parser.add_argument("--seconds", type=float, metavar="S", help="length of a run (default 0.5)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="server threads (default 1)")
@@ -45,9 +41,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--memcached", metavar="PATH", help="the memcached to run")
     parser.add_argument("--redis", metavar="PATH", help="the redis-server to run")
     parser.add_argument("--unix", action="store_true", help="unix sockets instead of TCP on 127.0.0.1")
-    parser.add_argument(
-        "--no-pin", action="store_true", help="do not tie server and load to cores of their own"
-    )
+    parser.add_argument("--no-pin", action="store_true", help="do not tie server and load to cores of their own")
     parser.add_argument("--no-plot", action="store_true", help="do without matplotlib")
     parser.add_argument("--output", type=Path, default=HERE / "results", metavar="DIR")
     return parser.parse_args(arguments)

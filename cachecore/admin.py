@@ -315,17 +315,11 @@ def _shutdown_graceful(admin: Admin) -> Reply:
 
 # ---- the table
 
-_REASSIGNS: Final = _unless(
-    lambda admin: admin.options.slab_reassign, b"CLIENT_ERROR slab reassignment disabled\r\n"
-)
+_REASSIGNS: Final = _unless(lambda admin: admin.options.slab_reassign, b"CLIENT_ERROR slab reassignment disabled\r\n")
 _CRAWLS: Final = _unless(lambda admin: admin.control.crawler_enabled, b"CLIENT_ERROR lru crawler disabled\r\n")
 _MAINTAINS: Final = _unless(lambda admin: admin.options.lru_maintainer, _ERROR)
-_SHUTS_DOWN: Final = _unless(
-    lambda admin: admin.options.enable_shutdown, b"SERVER_ERROR: shutdown not enabled\r\n"
-)
-_DETAILS: Final = _unless(
-    lambda admin: not admin.options.disable_dumping, b"CLIENT_ERROR stats detail not allowed\r\n"
-)
+_SHUTS_DOWN: Final = _unless(lambda admin: admin.options.enable_shutdown, b"SERVER_ERROR: shutdown not enabled\r\n")
+_DETAILS: Final = _unless(lambda admin: not admin.options.disable_dumping, b"CLIENT_ERROR stats detail not allowed\r\n")
 _DUMPS: Final = _unless(
     lambda admin: not admin.options.disable_dumping, b"CLIENT_ERROR stats cachedump not allowed\r\n"
 )

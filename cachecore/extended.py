@@ -232,15 +232,11 @@ class Extended:
         missing=_NUMERIC,
         stats={"hashpower_init": _zero_unless_given},
     )
-    hashexpand: bool = toggle(
-        True, "let the hash table be as it is" + _NO_EFFECT, words={"no_{}": False}
-    )
+    hashexpand: bool = toggle(True, "let the hash table be as it is" + _NO_EFFECT, words={"no_{}": False})
     hash_algorithm: str | None = suboption(
         "name",
         None,
-        choice(
-            ("jenkins", "murmur3", "xxh3"), "Unknown hash_algorithm option (jenkins, murmur3, xxh3)", EXIT_FAILURE
-        ),
+        choice(("jenkins", "murmur3", "xxh3"), "Unknown hash_algorithm option (jenkins, murmur3, xxh3)", EXIT_FAILURE),
         "jenkins, murmur3 or xxh3; the hash here is keyed, so that nobody can prepare collisions" + _NO_EFFECT,
     )
     tail_repair_time: int | None = suboption(
@@ -269,9 +265,7 @@ class Extended:
                 f"-I (item_size_max: {item_size}) must be evenly divisible by slab_chunk_max (bytes: {largest})"
             )
         if PAGE % largest:
-            raise SettingsError(
-                f"slab_chunk_max (bytes: {largest}) must divide evenly into {PAGE} (slab_page_size)"
-            )
+            raise SettingsError(f"slab_chunk_max (bytes: {largest}) must divide evenly into {PAGE} (slab_page_size)")
         last = 0
         for size in self.slab_sizes:
             if not smallest <= size <= largest:

@@ -120,9 +120,7 @@ def suboption(
     return _field(default, shown, row | {"suboption": True, "words": words or {}, "missing": missing})
 
 
-def toggle(
-    default: bool, text: str, *, words: Mapping[str, bool] | None = None, stats: Stats | None = None
-) -> Any:
+def toggle(default: bool, text: str, *, words: Mapping[str, bool] | None = None, stats: Stats | None = None) -> Any:
     """A suboption that is on by its name and off by its name behind ``no_``, unless ``words`` are given."""
     words = {"{}": True, "no_{}": False} if words is None else words
     shown = "on" if words.get("{}") and default else ""
@@ -146,9 +144,7 @@ def rows(settings: type) -> tuple[Option, ...]:
     return tuple(row(field.name, field.default, field.metadata) for field in dataclasses.fields(settings))
 
 
-def whole(
-    low: int, high: int, refusal: str | Callable[[object], str], status: int = EXIT_USAGE
-) -> Kind:
+def whole(low: int, high: int, refusal: str | Callable[[object], str], status: int = EXIT_USAGE) -> Kind:
     """Whole numbers from ``low`` to ``high``."""
     return Kind(lambda text, _: _whole(text), lambda value: _is_whole(value, low, high), refusal, status)
 

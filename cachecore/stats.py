@@ -129,9 +129,7 @@ _GENERAL: Final[tuple[_Row, ...]] = (
     *_counters("slab_reassign_running slabs_moved", _reassigning),
     *_counters("lru_crawler_running lru_crawler_starts", _crawling),
     *_counters("lru_maintainer_juggles", _maintained),
-    *_counters(
-        "malloc_fails log_worker_dropped log_worker_written log_watcher_skipped log_watcher_sent log_watchers"
-    ),
+    *_counters("malloc_fails log_worker_dropped log_worker_written log_watcher_skipped log_watcher_sent log_watchers"),
     *_off("unexpected_napi_ids round_robin_fallback"),
     *_counters("bytes curr_items total_items slab_global_page_pool expired_unfetched evicted_unfetched"),
     *_counters("evicted_active", _maintained),

@@ -65,7 +65,5 @@ def _read_beginning(path: str) -> bytes:
 def _read_line(path: str, line: bytes) -> tuple[bytes, bytes]:
     name, colon, password = line.partition(b":")
     if not colon or len(line) > _LINE_MAX:
-        raise StartError(
-            f"Authfile [{path}] has a malformed entry. Should be 'user:password'", EXIT_FAILURE
-        )
+        raise StartError(f"Authfile [{path}] has a malformed entry. Should be 'user:password'", EXIT_FAILURE)
     return name, password

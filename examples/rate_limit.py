@@ -47,9 +47,7 @@ def fixed_window(cache: CacheApi, name: str, limit: int, seconds: int) -> Verdic
     return Verdict(False, max(1, counted.flags.ttl or 0))
 
 
-def token_bucket(
-    cache: CacheApi, name: str, rate: float, burst: int, now: Callable[[], float] = time.time
-) -> Verdict:
+def token_bucket(cache: CacheApi, name: str, rate: float, burst: int, now: Callable[[], float] = time.time) -> Verdict:
     """``burst`` requests at once, and ``rate`` a second in the long run; in no stretch of time more.
 
     The item is the time at which the bucket is full again: a request moves it on by one token's time, and is refused if
@@ -111,7 +109,5 @@ def create_app(cache: CacheApi | None = None) -> Flask:
     def home() -> str:
         return "Welcome\n"
 
-    app.wsgi_app = RateLimited(
-        app.wsgi_app, lambda visitor: fixed_window(limiter, visitor, limit=10, seconds=60)
-    )
+    app.wsgi_app = RateLimited(app.wsgi_app, lambda visitor: fixed_window(limiter, visitor, limit=10, seconds=60))
     return app

@@ -245,8 +245,10 @@ class CacheServer:
 
     def _through(self) -> Proxy:
         if not self._wants_proxy:
-            raise RuntimeError("faults and commands need a proxy: CacheServer(proxy=True), in pytest the fixture"
-                               " cachecore_faults or cachecore_commands, or the marker cachecore(proxy=True)")
+            raise RuntimeError(
+                "faults and commands need a proxy: CacheServer(proxy=True), in pytest the fixture"
+                " cachecore_faults or cachecore_commands, or the marker cachecore(proxy=True)"
+            )
         if self._proxy is None:
             raise RuntimeError("the server is not running")
         return self._proxy

@@ -123,9 +123,7 @@ def test_a_wrong_reply_fails_the_run(null_server, reply, complaint):
 
 
 @contextlib.contextmanager
-def scripted(
-    wrong_at: int, spoil: Callable[[bytes, bytes], bytes], *, piece: int = 65536
-) -> Iterator[tuple[str, int]]:
+def scripted(wrong_at: int, spoil: Callable[[bytes, bytes], bytes], *, piece: int = 65536) -> Iterator[tuple[str, int]]:
     """A memcached that answers one client's gets rightly, but the ``wrong_at``-th as ``spoil`` makes it."""
 
     def serve() -> None:

@@ -264,10 +264,7 @@ def entries():
     }
 
 
-MARKED = (
-    "a\n<!-- embedded -->\n<!-- /embedded -->\n"
-    "b\n<!-- throughput -->\nold \\1\n<!-- /throughput -->\nc\n"
-)
+MARKED = "a\n<!-- embedded -->\n<!-- /embedded -->\nb\n<!-- throughput -->\nold \\1\n<!-- /throughput -->\nc\n"
 
 
 def test_figures_replace_what_was_between_the_marks(entries):

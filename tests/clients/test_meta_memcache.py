@@ -14,9 +14,7 @@ def connect() -> Iterator:
     """Clients over a pool of connections a node; the pools are closed at the end."""
     pools: list[mm.ConnectionPool] = []
     # With its default buffer of 4 KiB this client takes seconds for half a megabyte, from any server.
-    build = mm.connection_pool_factory_builder(
-        connection_timeout=10, recv_timeout=10, read_buffer_size=256 * 1024
-    )
+    build = mm.connection_pool_factory_builder(connection_timeout=10, recv_timeout=10, read_buffer_size=256 * 1024)
 
     def remembered(address: mm.ServerAddress) -> mm.ConnectionPool:
         pools.append(build(address))
@@ -165,9 +163,7 @@ def test_lease_one_client_fills_the_others_wait(connect, peer):
     assert len(asked) == 1
     # The winner fills; whoever waits has the value on its next question.
     assert (
-        loser.get_or_lease(
-            "k", LEASE, lease_wait_fn=lambda _: winner.set("k", "filled", ttl=100, cas_token=token)
-        )
+        loser.get_or_lease("k", LEASE, lease_wait_fn=lambda _: winner.set("k", "filled", ttl=100, cas_token=token))
         == "filled"
     )
     assert loser.get("k") == "filled"

@@ -160,18 +160,14 @@ def test_keys(plain):
 
 
 def test_unicode_keys_and_key_prefix(peer):
-    client = Client(
-        peer.address, allow_unicode_keys=True, key_prefix=b"app:", default_noreply=False, encoding="utf-8"
-    )
+    client = Client(peer.address, allow_unicode_keys=True, key_prefix=b"app:", default_noreply=False, encoding="utf-8")
     client.set("grüße-🦊", "wert")
     assert client.get("grüße-🦊") == b"wert"
     assert client.get_many(["grüße-🦊"]) == {"grüße-🦊": b"wert"}
     client.close()
 
 
-@pytest.mark.parametrize(
-    "size", [1, 1023, 16 * 1024, 100_000, MEGABYTE // 2, MEGABYTE // 2 + 1, MEGABYTE - 1024]
-)
+@pytest.mark.parametrize("size", [1, 1023, 16 * 1024, 100_000, MEGABYTE // 2, MEGABYTE // 2 + 1, MEGABYTE - 1024])
 def test_values_of_every_size(client, size):
     value = (ALL_BYTES * (size // 256 + 1))[:size]
     assert client.set("large", value) is True

@@ -76,9 +76,7 @@ def test_many(cache):
     assert len(cache) == 0
 
 
-@pytest.mark.parametrize(
-    "size", [0, 1, 8, 100, 4095, 4096, 5000, 256 * 1024 - 1, 256 * 1024, 600_000, 1_000_000]
-)
+@pytest.mark.parametrize("size", [0, 1, 8, 100, 4095, 4096, 5000, 256 * 1024 - 1, 256 * 1024, 600_000, 1_000_000])
 def test_values_of_every_size(cache, size):
     value = os.urandom(size)
     for key in ("a", "b"):

@@ -93,9 +93,7 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
 def directives() -> dict[str, object]:
     """setup.py's table of compiler directives, read without running setup.py."""
     for node in ast.parse((ROOT / "setup.py").read_text()).body:
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [
-            "DIRECTIVES"
-        ]:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["DIRECTIVES"]:
             table = ast.literal_eval(node.value)
             assert isinstance(table, dict)
             return table

@@ -61,9 +61,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the data plane, translated to C as the build does it."""
     folder = tmp_path_factory.mktemp("c")
     copy = copy_sources(folder)
-    heard = generate_c(
-        folder, [source for floor in HOT_FLOORS for source in sorted((copy / floor).glob("*.pyx"))]
-    )
+    heard = generate_c(folder, [source for floor in HOT_FLOORS for source in sorted((copy / floor).glob("*.pyx"))])
     assert heard == "", "Cython has something to say"
     return copy
 
@@ -74,9 +72,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
 def test_no_function_of_a_hot_room_names_python(path, generated):
-    bodies = function_bodies(
-        (generated / path.relative_to(ROOT / "cachecore_ext")).with_suffix(".c").read_text()
-    )
+    bodies = function_bodies((generated / path.relative_to(ROOT / "cachecore_ext")).with_suffix(".c").read_text())
     ours = path.relative_to(ROOT).with_suffix("").parts
     mangled = "".join(f"{len(part)}{part}_" for part in ours)
     missing = {name for name in defined_functions(path.read_text()) if mangled + name not in bodies}

@@ -98,9 +98,7 @@ def test_the_console_script_names_a_function():
 def test_ci_runs_the_test_command_of_the_readme():
     script = (ROOT / ".ci" / "run").read_text()
     (cut_out,) = re.findall(r"^command=\$\((sed .*) README\.md\)$", script, re.MULTILINE)
-    done = subprocess.run(
-        f"{cut_out} README.md", shell=True, cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(f"{cut_out} README.md", shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == command_after("test")
     assert script.rstrip().endswith('-c "$command"'), "pytest's closing line has to be the last one"
     assert "set -euo pipefail" in script

@@ -175,9 +175,10 @@ def test_a_full_server_knows_keys_with_white_space(proxied, client):
 
 def test_a_full_server_replies_as_one_that_is_full(proxied):
     """The real thing, of 1 MiB without evictions, loses the old value and says the same."""
-    with CacheServer(memory_limit=2, disable_evictions=True, slab_chunk_max=1024 // 2) as server, Client(
-        server.address
-    ) as client:
+    with (
+        CacheServer(memory_limit=2, disable_evictions=True, slab_chunk_max=1024 // 2) as server,
+        Client(server.address) as client,
+    ):
         value = b"x" * 500_000
         client.ask(b"set old 0 0 1\r\nx\r\n", STORED)
         for i in range(20):

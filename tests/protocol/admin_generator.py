@@ -127,9 +127,7 @@ class AdminGenerator(Generator):
     def reassign(self) -> bytes:
         """Between classes that have nothing to spare, or that are none."""
         if self.chance(0.05):
-            return self.line(
-                b"slabs", b"reassign", *self.some(CLASSES, 4)[1:], *self.some(CLASSES, 4)[3:], b"0", b"0"
-            )
+            return self.line(b"slabs", b"reassign", *self.some(CLASSES, 4)[1:], *self.some(CLASSES, 4)[3:], b"0", b"0")
         source, target = (self.random.choice(CLASSES) for _ in range(2))
         shape = self.random.random()
         if shape < 0.3:
@@ -169,19 +167,13 @@ class AdminGenerator(Generator):
         if shape < 0.5:
             return self.words(b"lru_crawler", b"sleep", self.one_of(UINT32, [*NO_NUMBER, b"-1"]), exact=True)
         if shape < 0.7:
-            return self.words(
-                b"lru_crawler", b"tocrawl", self.one_of(UINT32, [*NO_NUMBER, b"-1"]), exact=True
-            )
-        which = self.random.choice(
-            [b"0", b"64", b"x", b"1,x", b"hash", b",,", b"-1", b"1,64", b"ALL", b"all,1"]
-        )
+            return self.words(b"lru_crawler", b"tocrawl", self.one_of(UINT32, [*NO_NUMBER, b"-1"]), exact=True)
+        which = self.random.choice([b"0", b"64", b"x", b"1,x", b"hash", b",,", b"-1", b"1,64", b"ALL", b"all,1"])
         return self.line(b"lru_crawler", b"crawl", which)
 
     def memory_limit(self) -> bytes:
         """For so long as it is asked for."""
-        megabytes = self.one_of(
-            [b"8", b"64", b"65", b"100", b"1024"], [*UINT32[:7], b"1000000001", b"-64", *NO_NUMBER]
-        )
+        megabytes = self.one_of([b"8", b"64", b"65", b"100", b"1024"], [*UINT32[:7], b"1000000001", b"-64", *NO_NUMBER])
         line = self.words(b"cache_memlimit", megabytes, surplus=False)
         return line + b"stats settings\r\ncache_memlimit 64\r\n"
 
@@ -221,18 +213,14 @@ class AdminGenerator(Generator):
         return LOOK_UP + self.line(b"stats", *self.random.choice(SECTIONS).split())
 
     def detail(self) -> bytes:
-        word = self.random.choice(
-            [b"on", b"on", b"off", b"dump", b"dump", b"x", b"", b"ON", b"d", b"o" * 300]
-        )
+        word = self.random.choice([b"on", b"on", b"off", b"dump", b"dump", b"x", b"", b"ON", b"d", b"o" * 300])
         more = [b"x"] if self.chance(0.1) else [b"noreply"] if self.chance(0.1) else []
         return self.line(*filter(None, [b"stats", b"detail", word]), *(more if word else []))
 
     def cachedump(self) -> bytes:
         """Of all classes; or with wrong words."""
         if self.chance(0.4):
-            return self.words(
-                b"stats", b"cachedump", self.one_of(FREE, NO_NUMBER), self.one_of(UINT32, NO_NUMBER)
-            )
+            return self.words(b"stats", b"cachedump", self.one_of(FREE, NO_NUMBER), self.one_of(UINT32, NO_NUMBER))
         return LOOK_UP + b"".join(b"stats cachedump %d 0\r\n" % number for number in range(64))
 
 

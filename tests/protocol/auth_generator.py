@@ -66,9 +66,7 @@ class AuthGenerator(Generator):
         if shape < 0.4:
             return self.line(b"set", b"key", b"0", b"0", self.random.choice(NO_LENGTHS))
         if shape < 0.5:
-            return self.handshake(
-                self.random.choice(TOKENS), self.random.choice([b"\rx", b"xx", b"\n\r", b"\n\n"])
-            )
+            return self.handshake(self.random.choice(TOKENS), self.random.choice([b"\rx", b"xx", b"\n\r", b"\n\n"]))
         return self.handshake(self.wrong(), b"\r\n")
 
     def handshake(self, token: bytes, ending: bytes) -> bytes:

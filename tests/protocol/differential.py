@@ -100,9 +100,7 @@ class Contest:
         commands = shrink(commands, lambda fewer: self.differ(fewer, cut_seed, 3.0) is not None)
         return Mismatch(type(self).__name__, seed, cut_seed, commands, self.differ(commands, cut_seed) or found)
 
-    def differ(
-        self, commands: list[bytes], cut_seed: int | None, timeout: float = 10.0
-    ) -> tuple[bytes, bytes] | None:
+    def differ(self, commands: list[bytes], cut_seed: int | None, timeout: float = 10.0) -> tuple[bytes, bytes] | None:
         """Both peers' replies if they are not the same."""
         replies = (
             self.converse(self.left, commands, cut_seed, timeout),
@@ -303,8 +301,7 @@ def shrink(commands: list[bytes], fails: Callable[[list[bytes]], bool], limit: f
 
 def main() -> int:
     """Compare until the time is over or a mismatch is found."""
-    parser = argparse.ArgumentParser(description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, help="the first seed; without it a new one every time")
     parser.add_argument("--streams", type=int, help="this many streams instead of a time")

@@ -127,13 +127,11 @@ class Generator:
         """For a key of numbers never blank; otherwise anything."""
         if key in NUMBERS:
             return self.random.choice(NUMERALS)
-        size = self.random.choice([0, 1, 2, 5, 20, 100, self.random.randrange(300),
-            self.random.randrange(3000)])
+        size = self.random.choice([0, 1, 2, 5, 20, 100, self.random.randrange(300), self.random.randrange(3000)])
         if self.chance(0.002):
             size = self.random.choice([20_000, 600_000, 1_048_600])
         if self.chance(0.1):
-            return self.random.choice([b"\r\n", b"END\r\n", b"VALUE a 0 1", b"a\r\nb", b"\0\x80\xff",
-                b"HD t5 c9"])
+            return self.random.choice([b"\r\n", b"END\r\n", b"VALUE a 0 1", b"a\r\nb", b"\0\x80\xff", b"HD t5 c9"])
         return bytes([self.random.choice(b"abcdefgh")]) * size
 
     def noreply(self) -> list[bytes]:
@@ -155,8 +153,7 @@ class Generator:
         data = self.value(key)
         surplus = [b"surplus"] if self.chance(0.02) else self.noreply()
         flags = self.random.choice([b"0", b"0", b"5", b"4294967295", b"+7"])
-        return self.line(word, key, flags, self.random.choice(TIMES), b"%d" % len(data),
-            *surplus) + data + b"\r\n"
+        return self.line(word, key, flags, self.random.choice(TIMES), b"%d" % len(data), *surplus) + data + b"\r\n"
 
     def cas(self) -> bytes:
         key = self.random.choice(self.keys)
@@ -186,10 +183,19 @@ class Generator:
         return self.line(b"flush_all", *self.random.choice([[], [b"0"], [b"-1"], [b"noreply"], [b"x"]]))
 
     def misc(self) -> bytes:
-        return self.random.choice([
-            b"version\r\n", b"mn\r\n", b"mn and more\r\n", b"verbosity 0\r\n", b"verbosity 0 noreply\r\n",
-            b"verbosity x\r\n", b"stats foo\r\n", b"version noreply\r\n", b"stats reset\r\n",
-        ])
+        return self.random.choice(
+            [
+                b"version\r\n",
+                b"mn\r\n",
+                b"mn and more\r\n",
+                b"verbosity 0\r\n",
+                b"verbosity 0 noreply\r\n",
+                b"verbosity x\r\n",
+                b"stats foo\r\n",
+                b"version noreply\r\n",
+                b"stats reset\r\n",
+            ]
+        )
 
     # Malformed
 
@@ -207,23 +213,45 @@ class Generator:
         if self.chance(0.4):
             return self.line(b"ms", key, length, *self.set_flags(key, wrong=False)) + data + b"\r\n" + RESYNC
         quiet = self.noreply() if shape < 0.8 else []
-        return self.line(self.random.choice(STORES), key, b"0", b"0", length,
-            *quiet) + data + b"\r\n" + RESYNC
+        return self.line(self.random.choice(STORES), key, b"0", b"0", length, *quiet) + data + b"\r\n" + RESYNC
 
     def garbage(self) -> bytes:
-        return self.random.choice([
-            b"get_ a\r\n", b"GET a\r\n", b"Set a 0 0 1\r\n", b"bogus\r\n", b"foo bar baz\r\n",
+        return self.random.choice(
+            [
+                b"get_ a\r\n",
+                b"GET a\r\n",
+                b"Set a 0 0 1\r\n",
+                b"bogus\r\n",
+                b"foo bar baz\r\n",
                 b"\xff\xfe\xfd\r\n",
-            b"get\ta\r\n", b"x" * 500 + b"\r\n", b"foo HTTP/1.1 x\r\n", b"mx a v\r\n", b"mgg a\r\n",
+                b"get\ta\r\n",
+                b"x" * 500 + b"\r\n",
+                b"foo HTTP/1.1 x\r\n",
+                b"mx a v\r\n",
+                b"mgg a\r\n",
                 b"ms a\r\n",
-            b"ms a T30\r\n", b"quitt\r\n", b"{\"json\": 1}\r\n", b"*1\r\n$4\r\nPING\r\n",
-        ])
+                b"ms a T30\r\n",
+                b"quitt\r\n",
+                b'{"json": 1}\r\n',
+                b"*1\r\n$4\r\nPING\r\n",
+            ]
+        )
 
     def overlong_key(self) -> bytes:
-        line = self.random.choice([
-            b"get %s b", b"gets %s", b"gat 0 %s", b"touch %s 0", b"delete %s", b"incr %s 1", b"mg %s v",
-            b"mg %s q", b"md %s", b"me %s",
-        ])
+        line = self.random.choice(
+            [
+                b"get %s b",
+                b"gets %s",
+                b"gat 0 %s",
+                b"touch %s 0",
+                b"delete %s",
+                b"incr %s 1",
+                b"mg %s v",
+                b"mg %s q",
+                b"md %s",
+                b"me %s",
+            ]
+        )
         return SETTLE + line % NO_KEY + b"\r\n"
 
     # Meta commands
@@ -251,9 +279,9 @@ class Generator:
         more = [b"T" + self.random.choice(TIMES), b"R" + self.random.choice([b"30", b"5000"])]
         if key not in NUMBERS:  # a vivified item is blank
             more.append(b"N" + self.random.choice([b"0", b"1000", b"100000"]))
-        flags = self.flags(b"vvtsfhlkcqu"[1:], wrong=[b"S", b"y", b"5", b"Tx", b"T", b"Rx", b"Nx", b"Fx",
-            b"Jx"],
-                           more=more)
+        flags = self.flags(
+            b"vvtsfhlkcqu"[1:], wrong=[b"S", b"y", b"5", b"Tx", b"T", b"Rx", b"Nx", b"Fx", b"Jx"], more=more
+        )
         if self.chance(0.02):
             flags += [b"v", b"v"]
         return self.line(b"mg", written, *flags, *binary)
@@ -287,8 +315,7 @@ class Generator:
             b"M" + self.random.choice([b"I", b"D", b"+", b"-"]),
             b"C" + self.cas_number(key),
         ]
-        flags = self.flags(b"tcvkq", wrong=[b"y", b"Nx", b"N", b"Dx", b"D-1", b"Jx", b"Mx", b"Mi", b"Tx"],
-            more=more)
+        flags = self.flags(b"tcvkq", wrong=[b"y", b"Nx", b"N", b"Dx", b"D-1", b"Jx", b"Mx", b"Mi", b"Tx"], more=more)
         if not any(flag.startswith(b"D") for flag in flags):
             if self.chance(0.1):
                 flags += [b"D0", b"T" + self.random.choice(TIMES)] if b"Tx" not in flags else [b"D0"]

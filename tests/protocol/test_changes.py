@@ -32,8 +32,7 @@ MOST = 2**64 - 1
 
 def counted(name: str, stored: bytes, request: bytes, reply: bytes, after: bytes, **more: object) -> Case:
     """``request`` on the stored value, and the value thereafter."""
-    return case(name, request + b"mn\r\n" + GET, reply + MN + hit(b"a", after, 3), setup=put(b"a", stored, 3),
-                **more)
+    return case(name, request + b"mn\r\n" + GET, reply + MN + hit(b"a", after, 3), setup=put(b"a", stored, 3), **more)
 
 
 DELETE = [
@@ -103,14 +102,26 @@ ARITHMETIC = [
     counted("value-crlf", b"1\r\na", b"incr a 1\r\n", b"2\r\n", b"2   "),
     counted("value-leading-zeros", b"0" * 25 + b"12", b"incr a 1\r\n", b"13\r\n", b"13" + b" " * 25),
     counted("value-most", b"%d" % MOST, b"decr a 1\r\n", b"%d\r\n" % (MOST - 1), b"%d" % (MOST - 1)),
-    case("incr-keeps-flags-when-growing", b"incr a 1\r\n" + GET, b"10\r\n" + hit(b"a", b"10", 77),
-         setup=put(b"a", b"9", 77)),
+    case(
+        "incr-keeps-flags-when-growing",
+        b"incr a 1\r\n" + GET,
+        b"10\r\n" + hit(b"a", b"10", 77),
+        setup=put(b"a", b"9", 77),
+    ),
     case("padded-number-read-again", b"decr a 1\r\nincr a 5\r\n", b"9\r\n14\r\n", setup=put(b"a", b"10")),
-    case("append-to-a-padded-number", b"decr a 1\r\nappend a 0 0 1\r\n5\r\nincr a 1\r\n" + GET,
-         b"9\r\n" + STORED + b"10\r\n" + hit(b"a", b"10 "), setup=put(b"a", b"10")),
+    case(
+        "append-to-a-padded-number",
+        b"decr a 1\r\nappend a 0 0 1\r\n5\r\nincr a 1\r\n" + GET,
+        b"9\r\n" + STORED + b"10\r\n" + hit(b"a", b"10 "),
+        setup=put(b"a", b"10"),
+    ),
     case("hundred-incr", b"incr a 1\r\n" * 100, b"".join(b"%d\r\n" % n for n in range(2, 102)), setup=A),
-    case("decr-shrinks-under-an-unsent-get", b"get a\r\ndecr a 1\r\nmn\r\nget a\r\n",
-         hit(b"a", b"10") + b"9\r\n" + MN + hit(b"a", b"9 "), setup=put(b"a", b"10")),
+    case(
+        "decr-shrinks-under-an-unsent-get",
+        b"get a\r\ndecr a 1\r\nmn\r\nget a\r\n",
+        hit(b"a", b"10") + b"9\r\n" + MN + hit(b"a", b"9 "),
+        setup=put(b"a", b"10"),
+    ),
 ]
 
 TOUCH = [
@@ -154,14 +165,18 @@ FLUSH = [
     case("flush-all-trailing-tokens", b"flush_all 0 a b c\r\n" + GET, OK + END, setup=A),
     case("flush-all-later", b"flush_all 1000\r\n" + GET, OK + hit(b"a", b"1"), setup=A),
     case("stored-after-flush-survives", b"flush_all\r\n" + A + GET, OK + STORED + hit(b"a", b"1"), setup=A),
-    case("add-after-flush", b"flush_all\r\nadd a 0 0 1\r\nx\r\n" + GET, OK + STORED + hit(b"a", b"x"),
-         setup=A),
-    case("flushed-is-gone-for-everybody",
-         b"flush_all\r\nreplace a 0 0 1\r\nx\r\nappend a 0 0 1\r\nx\r\n"
-         b"incr a 1\r\ntouch a 0\r\ndelete a\r\nmg a\r\n",
-         OK + b"NOT_STORED\r\n" * 2 + NOT_FOUND * 3 + b"EN\r\n", setup=A),
-    case("flush-between-stores", A + b"flush_all\r\n" + put(b"b", b"2") + b"get a b\r\n",
-         STORED + OK + STORED + hit(b"b", b"2")),
+    case("add-after-flush", b"flush_all\r\nadd a 0 0 1\r\nx\r\n" + GET, OK + STORED + hit(b"a", b"x"), setup=A),
+    case(
+        "flushed-is-gone-for-everybody",
+        b"flush_all\r\nreplace a 0 0 1\r\nx\r\nappend a 0 0 1\r\nx\r\nincr a 1\r\ntouch a 0\r\ndelete a\r\nmg a\r\n",
+        OK + b"NOT_STORED\r\n" * 2 + NOT_FOUND * 3 + b"EN\r\n",
+        setup=A,
+    ),
+    case(
+        "flush-between-stores",
+        A + b"flush_all\r\n" + put(b"b", b"2") + b"get a b\r\n",
+        STORED + OK + STORED + hit(b"b", b"2"),
+    ),
 ]
 
 #: What memcached 1.6.18 answers instead: by difference, then by row.

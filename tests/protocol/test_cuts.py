@@ -46,9 +46,13 @@ def test_cut_in_two(cachecore_peer: Peer, row: Case) -> None:
 def test_one_stream_of_all(cachecore_peer: Peer) -> None:
     """All rows behind each other on one connection: in one go, in single bytes, in random pieces."""
     chosen = [
-        row for row in ALL
-        if not row.closing and not row.half_close and b"<" not in row.request + row.setup + row.reply
-        and len(row.request) <= BYTEWISE and not row.ticks
+        row
+        for row in ALL
+        if not row.closing
+        and not row.half_close
+        and b"<" not in row.request + row.setup + row.reply
+        and len(row.request) <= BYTEWISE
+        and not row.ticks
     ]
     stream = b"".join(b"flush_all\r\n" + row.setup + row.request for row in chosen)
     replies = []

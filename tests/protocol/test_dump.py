@@ -40,7 +40,11 @@ A = put(b"a", b"1")
 def line(key: bytes, end: bytes = b"-1", fetched: bytes = b"no", flags: int = 0, item: bytes = b"") -> bytes:
     """A line of a metadump, of an item that was stored just now."""
     return b"key=%s exp=%s la=<time+0> cas=<cas:%s> fetch=%s cls=# size=# flags=%d \n" % (
-        key, end, item or key, fetched, flags,
+        key,
+        end,
+        item or key,
+        fetched,
+        flags,
     )
 
 
@@ -54,52 +58,93 @@ LISTS = [
     case("metadump-of-nothing", b"lru_crawler metadump all\r\n", OK + END),
     case("metadump", b"lru_crawler metadump all\r\n", OK + line(b"a") + END, setup=A),
     case("metadump-by-hash", b"lru_crawler metadump hash\r\n", OK + line(b"a") + END, setup=A),
-    case("metadump-with-flags", b"lru_crawler metadump all\r\n", OK + line(b"a", flags=4294967295) + END,
-         setup=put(b"a", b"1", flags=4294967295)),
-    case("metadump-with-an-end", b"lru_crawler metadump all\r\n", OK + line(b"a", b"<time+100>") + END,
-         setup=put(b"a", b"1", exptime=100)),
-    case("metadump-of-a-fetched-item", b"lru_crawler metadump all\r\n", OK + line(b"a", fetched=b"yes") + END,
-         setup=A + b"get a\r\n"),
-    case("metadump-of-a-large-item", b"lru_crawler metadump all\r\n", OK + line(b"a") + END,
-         setup=put(b"a", b"x" * 600_000)),
-    case("metadump-skips-what-has-expired", b"lru_crawler metadump all\r\n", OK + END,
-         setup=put(b"a", b"1", exptime=-1)),
+    case(
+        "metadump-with-flags",
+        b"lru_crawler metadump all\r\n",
+        OK + line(b"a", flags=4294967295) + END,
+        setup=put(b"a", b"1", flags=4294967295),
+    ),
+    case(
+        "metadump-with-an-end",
+        b"lru_crawler metadump all\r\n",
+        OK + line(b"a", b"<time+100>") + END,
+        setup=put(b"a", b"1", exptime=100),
+    ),
+    case(
+        "metadump-of-a-fetched-item",
+        b"lru_crawler metadump all\r\n",
+        OK + line(b"a", fetched=b"yes") + END,
+        setup=A + b"get a\r\n",
+    ),
+    case(
+        "metadump-of-a-large-item",
+        b"lru_crawler metadump all\r\n",
+        OK + line(b"a") + END,
+        setup=put(b"a", b"x" * 600_000),
+    ),
+    case(
+        "metadump-skips-what-has-expired", b"lru_crawler metadump all\r\n", OK + END, setup=put(b"a", b"1", exptime=-1)
+    ),
     case("metadump-skips-what-was-flushed", b"lru_crawler metadump all\r\n", OK + END, setup=A + b"flush_all\r\n"),
-    case("metadump-encodes", b"lru_crawler metadump 1,2,3,4,5,6,7,8,9\r\n",
-         OK + line(b"az09AZ-._~%2F%25%7F%C3%A4%2B%01", item=b"z-1") + END,
-         setup=put(b"az09AZ-._~/%\x7f\xc3\xa4+\x01", b"1") + put(b"z", b"x" * 5000)),  # z has the next cas
-    case("metadump-encodes-a-long-key", b"lru_crawler metadump all\r\n",
-         OK + line(b"%2F" * 250, item=b"/" * 250) + END, setup=put(b"/" * 250, b"1")),
-    case("metadump-encodes-a-binary-key", b"lru_crawler metadump all\r\n",
-         OK + b"key=%00%FF exp=-1 la=<time+0> cas=<cas:AP8= b x> fetch=no cls=# size=# flags=0 \n" + END,
-         setup=b"ms AP8= 1 b\r\n1\r\n"),
+    case(
+        "metadump-encodes",
+        b"lru_crawler metadump 1,2,3,4,5,6,7,8,9\r\n",
+        OK + line(b"az09AZ-._~%2F%25%7F%C3%A4%2B%01", item=b"z-1") + END,
+        setup=put(b"az09AZ-._~/%\x7f\xc3\xa4+\x01", b"1") + put(b"z", b"x" * 5000),
+    ),  # z has the next cas
+    case(
+        "metadump-encodes-a-long-key",
+        b"lru_crawler metadump all\r\n",
+        OK + line(b"%2F" * 250, item=b"/" * 250) + END,
+        setup=put(b"/" * 250, b"1"),
+    ),
+    case(
+        "metadump-encodes-a-binary-key",
+        b"lru_crawler metadump all\r\n",
+        OK + b"key=%00%FF exp=-1 la=<time+0> cas=<cas:AP8= b x> fetch=no cls=# size=# flags=0 \n" + END,
+        setup=b"ms AP8= 1 b\r\n1\r\n",
+    ),
     case("metadump-of-another-class", b"lru_crawler metadump 9,63\r\n", OK + END, setup=A),
     case("metadump-of-its-class", b"lru_crawler metadump 2,,1,\r\n", OK + line(b"a") + END, setup=A),
     case("mgdump-of-nothing", b"lru_crawler mgdump all\r\n", OK + EN),
     case("mgdump", b"lru_crawler mgdump hash\r\n", OK + b"mg a\r\n" + EN, setup=A),
     case("mgdump-does-not-encode", b"lru_crawler mgdump all\r\n", OK + b"mg /%\r\n" + EN, setup=put(b"/%", b"1")),
-    case("mgdump-of-a-long-key", b"lru_crawler mgdump all\r\n", OK + b"mg %s\r\n" % LONG_KEY + EN,
-         setup=put(LONG_KEY, b"1")),
-    case("mgdump-of-a-binary-key", b"lru_crawler mgdump all\r\n", OK + b"mg AP8= b\r\n" + EN,
-         setup=b"ms AP8= 1 b\r\n1\r\n"),
+    case(
+        "mgdump-of-a-long-key",
+        b"lru_crawler mgdump all\r\n",
+        OK + b"mg %s\r\n" % LONG_KEY + EN,
+        setup=put(LONG_KEY, b"1"),
+    ),
+    case(
+        "mgdump-of-a-binary-key",
+        b"lru_crawler mgdump all\r\n",
+        OK + b"mg AP8= b\r\n" + EN,
+        setup=b"ms AP8= 1 b\r\n1\r\n",
+    ),
     case("mgdump-of-another-class", b"lru_crawler mgdump 9\r\n", OK + EN, setup=A),
 ]
-LISTS = recorded(LISTS, {
-    "dump-lines": {row.name: old(row.reply) for row in LISTS if b"metadump" in row.request},
-    "mgdump": {row.name: ERROR for row in LISTS if b"mgdump" in row.request},
-})
+LISTS = recorded(
+    LISTS,
+    {
+        "dump-lines": {row.name: old(row.reply) for row in LISTS if b"metadump" in row.request},
+        "mgdump": {row.name: ERROR for row in LISTS if b"mgdump" in row.request},
+    },
+)
 
 #: Errors of a dump that is the first command of its packet.
-REFUSED = recorded([
-    case("class-zero", b"lru_crawler metadump 0\r\n", BAD_CLASS),
-    case("class-beyond-the-last", b"lru_crawler metadump 64\r\n", BAD_CLASS),
-    case("negative-class", b"lru_crawler metadump -1\r\n", BAD_CLASS),
-    case("bad-class-among-others", b"lru_crawler metadump 1,x,2\r\n", BAD_CLASS),
-    case("all-among-others", b"lru_crawler metadump 1,all\r\n", BAD_CLASS),
-    case("upper-case-all", b"lru_crawler metadump ALL\r\n", BAD_CLASS),
-    case("noreply-is-a-class", b"lru_crawler metadump noreply\r\n", BAD_CLASS),
-    case("mgdump-class-zero", b"lru_crawler mgdump 0\r\n", BAD_CLASS),
-], {"mgdump": {"mgdump-class-zero": ERROR}})
+REFUSED = recorded(
+    [
+        case("class-zero", b"lru_crawler metadump 0\r\n", BAD_CLASS),
+        case("class-beyond-the-last", b"lru_crawler metadump 64\r\n", BAD_CLASS),
+        case("negative-class", b"lru_crawler metadump -1\r\n", BAD_CLASS),
+        case("bad-class-among-others", b"lru_crawler metadump 1,x,2\r\n", BAD_CLASS),
+        case("all-among-others", b"lru_crawler metadump 1,all\r\n", BAD_CLASS),
+        case("upper-case-all", b"lru_crawler metadump ALL\r\n", BAD_CLASS),
+        case("noreply-is-a-class", b"lru_crawler metadump noreply\r\n", BAD_CLASS),
+        case("mgdump-class-zero", b"lru_crawler mgdump 0\r\n", BAD_CLASS),
+    ],
+    {"mgdump": {"mgdump-class-zero": ERROR}},
+)
 
 CASES = [
     case("metadump-alone", b"lru_crawler metadump\r\n", ERROR),

@@ -51,31 +51,68 @@ SIZES = [
     case("one-too-many-with-long-key", sized(LONG_KEY, 1048268), TOO_LARGE),
     case("largest-comes-back", b"get a\r\n", hit(b"a", b"v" * 1048516), setup=sized(b"a", 1048516)),
     case("too-large-removes-the-old", sized(b"a", 1048517) + b"get a\r\n", TOO_LARGE + END, setup=OLD),
-    case("too-large-noreply-removes-the-old",
-         b"set a 0 0 1048517 noreply\r\n" + b"v" * 1048517 + b"\r\nget a\r\n", END, setup=OLD),
-    case("too-large-add-keeps-the-old", b"add" + sized(b"a", 1048517)[3:] + b"get a\r\n",
-         TOO_LARGE + hit(b"a", b"old"), setup=OLD),
-    case("too-large-replace-keeps-the-old", b"replace" + sized(b"a", 1048517)[3:] + b"get a\r\n",
-         TOO_LARGE + hit(b"a", b"old"), setup=OLD),
-    case("too-large-append-keeps-the-old", b"append" + sized(b"a", 1048517)[3:] + b"get a\r\n",
-         TOO_LARGE + hit(b"a", b"old"), setup=OLD),
-    case("append-beyond-the-limit", b"append a 0 0 600000\r\n" + b"w" * 600000 + b"\r\nmg a s\r\n",
-         NOT_STORED + b"HD s600000\r\n", setup=sized(b"a", 600000)),
-    case("prepend-beyond-the-limit", b"prepend a 0 0 600000\r\n" + b"w" * 600000 + b"\r\nmg a s\r\n",
-         NOT_STORED + b"HD s600000\r\n", setup=sized(b"a", 600000)),
-    case("append-up-to-the-limit", b"append a 0 0 448516\r\n" + b"w" * 448516 + b"\r\nmg a s\r\n",
-         STORED + b"HD s1048516\r\n", setup=sized(b"a", 600000)),
-    case("append-one-beyond-the-limit", b"append a 0 0 448517\r\n" + b"w" * 448517 + b"\r\nmg a s\r\n",
-         NOT_STORED + b"HD s600000\r\n", setup=sized(b"a", 600000)),
+    case(
+        "too-large-noreply-removes-the-old",
+        b"set a 0 0 1048517 noreply\r\n" + b"v" * 1048517 + b"\r\nget a\r\n",
+        END,
+        setup=OLD,
+    ),
+    case(
+        "too-large-add-keeps-the-old",
+        b"add" + sized(b"a", 1048517)[3:] + b"get a\r\n",
+        TOO_LARGE + hit(b"a", b"old"),
+        setup=OLD,
+    ),
+    case(
+        "too-large-replace-keeps-the-old",
+        b"replace" + sized(b"a", 1048517)[3:] + b"get a\r\n",
+        TOO_LARGE + hit(b"a", b"old"),
+        setup=OLD,
+    ),
+    case(
+        "too-large-append-keeps-the-old",
+        b"append" + sized(b"a", 1048517)[3:] + b"get a\r\n",
+        TOO_LARGE + hit(b"a", b"old"),
+        setup=OLD,
+    ),
+    case(
+        "append-beyond-the-limit",
+        b"append a 0 0 600000\r\n" + b"w" * 600000 + b"\r\nmg a s\r\n",
+        NOT_STORED + b"HD s600000\r\n",
+        setup=sized(b"a", 600000),
+    ),
+    case(
+        "prepend-beyond-the-limit",
+        b"prepend a 0 0 600000\r\n" + b"w" * 600000 + b"\r\nmg a s\r\n",
+        NOT_STORED + b"HD s600000\r\n",
+        setup=sized(b"a", 600000),
+    ),
+    case(
+        "append-up-to-the-limit",
+        b"append a 0 0 448516\r\n" + b"w" * 448516 + b"\r\nmg a s\r\n",
+        STORED + b"HD s1048516\r\n",
+        setup=sized(b"a", 600000),
+    ),
+    case(
+        "append-one-beyond-the-limit",
+        b"append a 0 0 448517\r\n" + b"w" * 448517 + b"\r\nmg a s\r\n",
+        NOT_STORED + b"HD s600000\r\n",
+        setup=sized(b"a", 600000),
+    ),
     case("ms-largest", b"ms a 1048516\r\n" + b"v" * 1048516 + b"\r\nmg a s\r\n", b"HD\r\nHD s1048516\r\n"),
-    case("ms-one-too-many", b"ms a 1048517\r\n" + b"v" * 1048517 + b"\r\nmg a s\r\n", TOO_LARGE + b"EN\r\n",
-         setup=OLD),
+    case("ms-one-too-many", b"ms a 1048517\r\n" + b"v" * 1048517 + b"\r\nmg a s\r\n", TOO_LARGE + b"EN\r\n", setup=OLD),
     case("twenty-megabytes-swallowed", sized(b"a", 20_000_000) + b"mn\r\n", TOO_LARGE + MN),
-    case("large-value-in-the-middle", b"set a 0 0 1048516\r\n" + bytes(range(256)) * 4095 + b"v" * 196
-         + b"\r\nget a\r\n", STORED + hit(b"a", bytes(range(256)) * 4095 + b"v" * 196)),
-    case("incr-on-a-large-value", b"incr a 1\r\n",
-         b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
-         setup=put(b"a", b"1" + b" " * 900_000)),
+    case(
+        "large-value-in-the-middle",
+        b"set a 0 0 1048516\r\n" + bytes(range(256)) * 4095 + b"v" * 196 + b"\r\nget a\r\n",
+        STORED + hit(b"a", bytes(range(256)) * 4095 + b"v" * 196),
+    ),
+    case(
+        "incr-on-a-large-value",
+        b"incr a 1\r\n",
+        b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
+        setup=put(b"a", b"1" + b" " * 900_000),
+    ),
 ]
 
 LINES = [
@@ -85,28 +122,41 @@ LINES = [
     case("unknown-line-over-the-limit", line(b"foo", 3000, b"x"), TOO_LONG + CLOSED),
     case("mg-line-over-the-limit", line(b"mg a", 3000), TOO_LONG + CLOSED),
     case("set-line-over-the-limit", line(b"set a 0 0 1", 3000) + b"x\r\n", TOO_LONG + CLOSED),
-    case("line-over-the-limit-among-others", OLD + b"get a\r\n" + line(b"version", LINE + 1) + b"get a\r\n",
-         STORED + hit(b"a", b"old") + TOO_LONG + CLOSED),
+    case(
+        "line-over-the-limit-among-others",
+        OLD + b"get a\r\n" + line(b"version", LINE + 1) + b"get a\r\n",
+        STORED + hit(b"a", b"old") + TOO_LONG + CLOSED,
+    ),
     case("endless-line", b"x" * 4000, TOO_LONG + CLOSED, closing=True),
     case("endless-mg-line", b"mg " + b"x" * 4000, TOO_LONG + CLOSED, closing=True),
     case("endless-set-line", b"set " + b"x" * 4000, TOO_LONG + CLOSED, closing=True),
     case("endless-spaces", b" " * 4000, TOO_LONG + CLOSED, closing=True),
-    case("endless-get-line-behind-spaces", b" " * 200 + b"get " + b"a " * 4000, TOO_LONG + CLOSED,
-         closing=True),
+    case("endless-get-line-behind-spaces", b" " * 200 + b"get " + b"a " * 4000, TOO_LONG + CLOSED, closing=True),
     case("get-line-over-its-limit", line(b"get a", GET_LINE + 1), TOO_LONG + CLOSED, setup=OLD),
     case("gat-line-over-its-limit", line(b"gat 0 a", GET_LINE + 1), TOO_LONG + CLOSED, setup=OLD),
 ]
 
 MANY = 40_000
 KEYS = [
-    case("forty-thousand-keys", b"get " + b" ".join(b"k%d" % n for n in range(MANY)) + b"\r\n",
-         value(b"k7", b"seven") + hit(b"k39999", b"last"),
-         setup=put(b"k7", b"seven") + put(b"k39999", b"last")),
-    case("one-key-forty-thousand-times", b"gets" + b" a" * MANY + b"\r\n",
-         b"VALUE a 0 3 <cas:a>\r\nold\r\n" * MANY + END, setup=OLD),
+    case(
+        "forty-thousand-keys",
+        b"get " + b" ".join(b"k%d" % n for n in range(MANY)) + b"\r\n",
+        value(b"k7", b"seven") + hit(b"k39999", b"last"),
+        setup=put(b"k7", b"seven") + put(b"k39999", b"last"),
+    ),
+    case(
+        "one-key-forty-thousand-times",
+        b"gets" + b" a" * MANY + b"\r\n",
+        b"VALUE a 0 3 <cas:a>\r\nold\r\n" * MANY + END,
+        setup=OLD,
+    ),
     case("gat-of-many-keys", b"gat 0" + b" a" * 1500 + b"\r\n", value(b"a", b"old") * 1500 + END, setup=OLD),
-    case("gats-of-many-keys", b"gats 0" + b" a" * 1500 + b"\r\n",
-         b"VALUE a 0 3 <cas:a>\r\nold\r\n" * 1500 + END, setup=OLD),
+    case(
+        "gats-of-many-keys",
+        b"gats 0" + b" a" * 1500 + b"\r\n",
+        b"VALUE a 0 3 <cas:a>\r\nold\r\n" * 1500 + END,
+        setup=OLD,
+    ),
     case("get-line-of-the-limit", line(b"get a", GET_LINE), hit(b"a", b"old"), setup=OLD),
 ]
 
@@ -117,8 +167,11 @@ MEMCACHED: dict[str, dict[str, bytes]] = {
         "unknown-line-over-the-limit": ERROR,
         "mg-line-over-the-limit": b"EN\r\n",
         "set-line-over-the-limit": STORED,
-        "line-over-the-limit-among-others": STORED + b"VALUE a 0 3\r\nold\r\n"
-            + END + b"VERSION <v>\r\nVALUE a 0 3\r\nold\r\n" + END,
+        "line-over-the-limit-among-others": STORED
+        + b"VALUE a 0 3\r\nold\r\n"
+        + END
+        + b"VERSION <v>\r\nVALUE a 0 3\r\nold\r\n"
+        + END,
         "endless-line": CLOSED,
         "endless-mg-line": CLOSED,
         "endless-set-line": CLOSED,

@@ -37,19 +37,14 @@ MOST = 2**64 - 1
 MA_MODE = b"CLIENT_ERROR invalid mode for ma M token\r\n"
 
 
-def delete(
-    name: str, flags: bytes, reply: bytes, after: bytes = EN, *, setup: bytes = A, **more: object
-) -> Case:
+def delete(name: str, flags: bytes, reply: bytes, after: bytes = EN, *, setup: bytes = A, **more: object) -> Case:
     """``md a`` with flags, and what is there afterwards."""
     return case(f"md-{name}", b"md a %s\r\n" % flags + SEE, reply + after, setup=setup, **more)
 
 
-def change(
-    name: str, flags: bytes, reply: bytes, after: bytes, *, setup: bytes = TEN, **more: object
-) -> Case:
+def change(name: str, flags: bytes, reply: bytes, after: bytes, *, setup: bytes = TEN, **more: object) -> Case:
     """``ma n`` with flags, and the value thereafter."""
-    return case(f"ma-{name}", b"ma n %s\r\n" % flags + SEE_N, reply + MN + hit(b"n", after, 3), setup=setup,
-                **more)
+    return case(f"ma-{name}", b"ma n %s\r\n" % flags + SEE_N, reply + MN + hit(b"n", after, 3), setup=setup, **more)
 
 
 def unchanged(name: str, flags: bytes, reply: bytes) -> Case:
@@ -73,18 +68,17 @@ DELETE = [
     delete("time-is-ignored", b"T30", HD),
     delete("invalidate", b"I", HD, b"VA 3 f7 t-1 X W\r\nold\r\n"),
     delete("invalidate-with-time", b"I T30", HD, b"VA 3 f7 t30 X W\r\nold\r\n", ticks=True),
-    delete("invalidate-keeps-time", b"I", HD, b"VA 3 f7 t100 X W\r\nold\r\n", setup=put(b"a", b"old", 7, 100),
-           ticks=True),
+    delete(
+        "invalidate-keeps-time", b"I", HD, b"VA 3 f7 t100 X W\r\nold\r\n", setup=put(b"a", b"old", 7, 100), ticks=True
+    ),
     delete("invalidate-with-past-time", b"I T-1", HD, EN),
     delete("invalidate-quiet", b"I q", b"", b"VA 3 f7 t-1 X W\r\nold\r\n"),
     delete("invalidate-absent", b"I", NF, setup=b""),
     delete("invalidate-other-cas", b"I C1", EX, KEPT),
     case("md-invalidate-changes-the-cas", b"md a I\r\nms a 1 C<cas:a>\r\nx\r\n", HD + EX, setup=A),
-    case("md-invalidate-and-classic-cas", b"md a I\r\ncas a 0 0 1 <cas:a>\r\nx\r\n", HD + b"EXISTS\r\n",
-         setup=A),
+    case("md-invalidate-and-classic-cas", b"md a I\r\ncas a 0 0 1 <cas:a>\r\nx\r\n", HD + b"EXISTS\r\n", setup=A),
     case("md-invalidate-twice", b"md a I\r\nmd a I\r\nmg a\r\n", HD * 2 + b"HD X W\r\n", setup=A),
-    delete("invalidate-explicit-cas", b"I E500\r\nmg a c", HD + b"HD c500 X W\r\n",
-           b"VA 3 f7 t-1 Z X\r\nold\r\n"),
+    delete("invalidate-explicit-cas", b"I E500\r\nmg a c", HD + b"HD c500 X W\r\n", b"VA 3 f7 t-1 Z X\r\nold\r\n"),
     delete("value-only", b"x", HD, b"VA 0 f0 t-1\r\n\r\n"),
     delete("value-only-flags", b"x F5", HD, b"VA 0 f5 t-1\r\n\r\n"),
     delete("value-only-time", b"x T30", HD, b"VA 0 f0 t30\r\n\r\n", ticks=True),
@@ -137,16 +131,24 @@ ARITHMETIC = [
     change("time-then-touch", b"t T30", b"HD t-1\r\n", b"11"),
     change("time-then-touch-and-value", b"t T30 v", b"VA 2 t-1\r\n11\r\n", b"11"),
     case("ma-time-then-vivify", b"ma n t N30\r\nmg n t\r\n", b"HD t-1\r\nHD t30\r\n", ticks=True),
-    case("ma-time-when-growing", b"ma n T30 t v\r\nmn\r\nmg n t v\r\n",
-         b"VA 2 t30\r\n10\r\nMN\r\nVA 2 t30\r\n10\r\n", setup=put(b"n", b"9"), ticks=True),
-    case("ma-keeps-time", b"ma n\r\nmg n t\r\n", HD + b"HD t100\r\n", setup=put(b"n", b"9", 0, 100),
-         ticks=True),
+    case(
+        "ma-time-when-growing",
+        b"ma n T30 t v\r\nmn\r\nmg n t v\r\n",
+        b"VA 2 t30\r\n10\r\nMN\r\nVA 2 t30\r\n10\r\n",
+        setup=put(b"n", b"9"),
+        ticks=True,
+    ),
+    case("ma-keeps-time", b"ma n\r\nmg n t\r\n", HD + b"HD t100\r\n", setup=put(b"n", b"9", 0, 100), ticks=True),
     change("equal-cas", b"C<cas:n>", HD, b"11"),
     change("other-cas", b"C<cas:n+1>", EX, b"10"),
     change("other-cas-echo", b"C1 k O1 q", b"EX kn O1\r\n", b"10"),
     case("ma-explicit-cas", b"ma n E500 c\r\nmg n c\r\n", b"HD c500\r\nHD c500\r\n", setup=TEN),
-    case("ma-explicit-cas-when-growing", b"ma n E500 c\r\nmn\r\nmg n c\r\n", b"HD c500\r\nMN\r\nHD c500\r\n",
-         setup=put(b"n", b"9")),
+    case(
+        "ma-explicit-cas-when-growing",
+        b"ma n E500 c\r\nmn\r\nmg n c\r\n",
+        b"HD c500\r\nMN\r\nHD c500\r\n",
+        setup=put(b"n", b"9"),
+    ),
     case("ma-absent", b"ma n\r\n", NF),
     case("ma-absent-quiet", b"ma n q\r\n", NF),
     case("ma-absent-echo", b"ma n v k O1\r\n", b"NF kn O1\r\n"),
@@ -168,18 +170,40 @@ ARITHMETIC = [
     case("ma-binary", b"ma bjI= b k v\r\n", b"VA 1 kbjI= b\r\n6\r\n", setup=put(b"n2", b"5")),
     case("ma-binary-absent", b"ma bjI= b k\r\n", b"NF kbjI= b\r\n"),
     case("ma-binary-vivify", b"ma bjI= b k N0\r\nmg n2 k\r\n", b"HD kbjI= b\r\nHD kn2\r\n"),
-    case("ma-growing-ends-the-binary-mark", b"ms bjI= 1 b\r\n9\r\nma n2\r\nmn\r\nmg n2 k v\r\n",
-         HD * 2 + MN + b"VA 2 kn2\r\n10\r\n"),
-    case("ma-in-place-keeps-the-binary-mark", b"ms bjI= 1 b\r\n5\r\nma n2\r\nmn\r\nmg n2 k v\r\n",
-         HD * 2 + MN + b"VA 1 kbjI= b\r\n6\r\n"),
-    case("ma-growing-ends-fetched", b"mg n\r\nma n\r\nmn\r\nmg n h\r\n", HD * 2 + MN + b"HD h0\r\n",
-         setup=put(b"n", b"9")),
-    case("ma-in-place-keeps-fetched", b"mg n\r\nmn\r\nma n\r\nmn\r\nmg n h\r\n",
-         HD + MN + HD + MN + b"HD h1\r\n", setup=put(b"n", b"5")),
-    case("ma-growing-ends-staleness", b"md n I\r\nmn\r\nma n\r\nmn\r\nmg n v\r\n",
-         HD + MN + HD + MN + b"VA 2\r\n10\r\n", setup=put(b"n", b"9")),
-    case("ma-in-place-keeps-staleness", b"md n I\r\nmn\r\nma n\r\nmn\r\nmg n v\r\n",
-         HD + MN + HD + MN + b"VA 1 X W\r\n6\r\n", setup=put(b"n", b"5")),
+    case(
+        "ma-growing-ends-the-binary-mark",
+        b"ms bjI= 1 b\r\n9\r\nma n2\r\nmn\r\nmg n2 k v\r\n",
+        HD * 2 + MN + b"VA 2 kn2\r\n10\r\n",
+    ),
+    case(
+        "ma-in-place-keeps-the-binary-mark",
+        b"ms bjI= 1 b\r\n5\r\nma n2\r\nmn\r\nmg n2 k v\r\n",
+        HD * 2 + MN + b"VA 1 kbjI= b\r\n6\r\n",
+    ),
+    case(
+        "ma-growing-ends-fetched",
+        b"mg n\r\nma n\r\nmn\r\nmg n h\r\n",
+        HD * 2 + MN + b"HD h0\r\n",
+        setup=put(b"n", b"9"),
+    ),
+    case(
+        "ma-in-place-keeps-fetched",
+        b"mg n\r\nmn\r\nma n\r\nmn\r\nmg n h\r\n",
+        HD + MN + HD + MN + b"HD h1\r\n",
+        setup=put(b"n", b"5"),
+    ),
+    case(
+        "ma-growing-ends-staleness",
+        b"md n I\r\nmn\r\nma n\r\nmn\r\nmg n v\r\n",
+        HD + MN + HD + MN + b"VA 2\r\n10\r\n",
+        setup=put(b"n", b"9"),
+    ),
+    case(
+        "ma-in-place-keeps-staleness",
+        b"md n I\r\nmn\r\nma n\r\nmn\r\nmg n v\r\n",
+        HD + MN + HD + MN + b"VA 1 X W\r\n6\r\n",
+        setup=put(b"n", b"5"),
+    ),
     case("ma-no-key", b"ma\r\n", FORMAT),
     case("ma-overlong-key", b"ma %s\r\n" % OVERLONG_KEY, MA_FLAG),
     case("ma-undecodable", b"ma * b\r\n", MA_FLAG),
@@ -221,8 +245,7 @@ DEBUG = [
     case("me-binary-with-fourth-token", b"me YQ== b x\r\n", ME_A, setup=A, ticks=True),
     case("me-binary", b"me YQ== b\r\n", ME_A, setup=A, ticks=True),
     case("me-binary-flag-last", b"me YQ== x b\r\n", ME_A, setup=A, ticks=True),
-    case("me-binary-stored", b"me a\r\n", ME_A.replace(b" a ", b" YQ== "), setup=b"ms YQ== 1 b\r\nx\r\n",
-         ticks=True),
+    case("me-binary-stored", b"me a\r\n", ME_A.replace(b" a ", b" YQ== "), setup=b"ms YQ== 1 b\r\nx\r\n", ticks=True),
     case("me-other-flags", b"me a v k q\r\n", ME_A, setup=A, ticks=True),
     case("me-noreply", b"me a noreply\r\n", ME_A, setup=A, ticks=True),
 ]

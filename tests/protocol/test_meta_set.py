@@ -110,26 +110,47 @@ OPTIONS = [
     store("flag-x", b"x", HD, NEW),
     store("invalidate-without-compare", b"I", HD, NEW),
     case("empty-value", b"ms a 0\r\n\r\nmg a v\r\n", HD + b"VA 0\r\n\r\n", setup=OLD),
-    case("value-of-every-byte", b"ms a 256\r\n" + bytes(range(256)) + b"\r\nget a\r\n",
-         HD + hit(b"a", bytes(range(256)))),
+    case(
+        "value-of-every-byte", b"ms a 256\r\n" + bytes(range(256)) + b"\r\nget a\r\n", HD + hit(b"a", bytes(range(256)))
+    ),
     case("line-ends-with-lf", b"ms a 1\nx\r\n", HD),
     case("longest-key", b"ms %s 1 k\r\nx\r\n" % LONG_KEY, b"HD k%s\r\n" % LONG_KEY),
-    case("quiet-batch", b"ms a 1 q\r\n1\r\nms b 1 q\r\n2\r\nms a 1 q ME O7\r\n3\r\nmn\r\n",
-         b"NS O7\r\n" + MN),
+    case("quiet-batch", b"ms a 1 q\r\n1\r\nms b 1 q\r\n2\r\nms a 1 q ME O7\r\n3\r\nmn\r\n", b"NS O7\r\n" + MN),
     case("store-clears-fetched", b"mg a\r\nms a 1\r\nx\r\nmg a h\r\n", HD * 2 + b"HD h0\r\n", setup=OLD),
-    case("append-keeps-time", b"ms a 1 MA T0\r\nx\r\nmg a t\r\n", HD + b"HD t100\r\n",
-         setup=put(b"a", b"1", 0, 100), ticks=True),
+    case(
+        "append-keeps-time",
+        b"ms a 1 MA T0\r\nx\r\nmg a t\r\n",
+        HD + b"HD t100\r\n",
+        setup=put(b"a", b"1", 0, 100),
+        ticks=True,
+    ),
     case("binary-key", b"ms YWI= 1 b k\r\nx\r\nget ab\r\n", b"HD kYWI= b\r\n" + hit(b"ab", b"x")),
-    case("binary-key-failure-echo", b"ms YWI= 1 b k ME\r\nx\r\nms YWI= 1 b k ME\r\nx\r\n",
-         b"HD kYWI= b\r\nNS kYWI= b\r\n"),
-    case("binary-append-to-a-text-key", b"ms YQ== 1 b MA k\r\nx\r\nmg a k v\r\n",
-         b"HD kYQ== b\r\nVA 4 ka\r\noldx\r\n", setup=OLD),
-    case("append-ends-the-binary-mark", b"ms YWI= 1 b\r\nx\r\nms YWI= 1 b MP\r\ny\r\nmg ab k v\r\n",
-         HD * 2 + b"VA 2 kab\r\nyx\r\n"),
-    case("classic-append-ends-the-binary-mark", b"ms YWI= 1 b\r\nx\r\nappend ab 0 0 1\r\ny\r\nmg ab k v\r\n",
-         HD + STORED + b"VA 2 kab\r\nxy\r\n"),
-    case("text-store-ends-the-binary-mark", b"ms YWI= 1 b\r\nx\r\n" + put(b"ab", b"y") + b"mg ab k\r\n",
-         HD + STORED + b"HD kab\r\n"),
+    case(
+        "binary-key-failure-echo",
+        b"ms YWI= 1 b k ME\r\nx\r\nms YWI= 1 b k ME\r\nx\r\n",
+        b"HD kYWI= b\r\nNS kYWI= b\r\n",
+    ),
+    case(
+        "binary-append-to-a-text-key",
+        b"ms YQ== 1 b MA k\r\nx\r\nmg a k v\r\n",
+        b"HD kYQ== b\r\nVA 4 ka\r\noldx\r\n",
+        setup=OLD,
+    ),
+    case(
+        "append-ends-the-binary-mark",
+        b"ms YWI= 1 b\r\nx\r\nms YWI= 1 b MP\r\ny\r\nmg ab k v\r\n",
+        HD * 2 + b"VA 2 kab\r\nyx\r\n",
+    ),
+    case(
+        "classic-append-ends-the-binary-mark",
+        b"ms YWI= 1 b\r\nx\r\nappend ab 0 0 1\r\ny\r\nmg ab k v\r\n",
+        HD + STORED + b"VA 2 kab\r\nxy\r\n",
+    ),
+    case(
+        "text-store-ends-the-binary-mark",
+        b"ms YWI= 1 b\r\nx\r\n" + put(b"ab", b"y") + b"mg ab k\r\n",
+        HD + STORED + b"HD kab\r\n",
+    ),
 ]
 
 COMPARE = [
@@ -153,21 +174,36 @@ COMPARE = [
     store("add-ignores-cas-absent", b"C1 ME", HD, NEW, setup=b""),
     store("add-ignores-cas-present", b"C<cas:a> ME", NS, KEPT),
     store("invalid-lower", b"I C<cas:a-1>", HD, seen(b"new", 0, -1, b" X W")),
-    store("invalid-lower-keeps-time", b"I C<cas:a-1> T30", HD, seen(b"new", 0, 100, b" X W"),
-          setup=put(b"a", b"old", 7, 100), ticks=True),
+    store(
+        "invalid-lower-keeps-time",
+        b"I C<cas:a-1> T30",
+        HD,
+        seen(b"new", 0, 100, b" X W"),
+        setup=put(b"a", b"old", 7, 100),
+        ticks=True,
+    ),
     store("invalid-higher", b"I C<cas:a+1>", EX, KEPT),
     store("invalid-equal", b"I C<cas:a>", HD, NEW),
     store("invalid-absent", b"I C1", NF, EN, setup=b""),
-    case("invalid-keeps-the-token", b"md a I\r\nmg a\r\nms a 1 I C<cas:a>\r\nx\r\nmg a\r\nmg a\r\n",
-         HD + b"HD X W\r\n" + HD + b"HD Z X\r\n" * 2, setup=OLD),
+    case(
+        "invalid-keeps-the-token",
+        b"md a I\r\nmg a\r\nms a 1 I C<cas:a>\r\nx\r\nmg a\r\nmg a\r\n",
+        HD + b"HD X W\r\n" + HD + b"HD Z X\r\n" * 2,
+        setup=OLD,
+    ),
     case("token-then-right-cas", b"md a I\r\nmg a c\r\n", HD + b"HD c<new:a> X W\r\n", setup=OLD),
     store("explicit-cas", b"E500 c", b"HD c500\r\n", NEW),
     store("explicit-cas-absent", b"E500 c", b"HD c500\r\n", NEW, setup=b""),
-    case("explicit-cas-stays", b"ms a 1 E500\r\nx\r\nmg a c\r\nms a 1 C500 E400 c\r\ny\r\n",
-         HD + b"HD c500\r\nHD c400\r\n", setup=OLD),
+    case(
+        "explicit-cas-stays",
+        b"ms a 1 E500\r\nx\r\nmg a c\r\nms a 1 C500 E400 c\r\ny\r\n",
+        HD + b"HD c500\r\nHD c400\r\n",
+        setup=OLD,
+    ),
     case("explicit-cas-zero-is-none", b"ms a 1 E0 c\r\nx\r\n", b"HD c<new:a>\r\n", setup=OLD),
-    case("explicit-cas-append", b"ms a 1 MA E500 c\r\nx\r\nmg a c v\r\n", b"HD c500\r\nVA 4 c500\r\noldx\r\n",
-         setup=OLD),
+    case(
+        "explicit-cas-append", b"ms a 1 MA E500 c\r\nx\r\nmg a c v\r\n", b"HD c500\r\nVA 4 c500\r\noldx\r\n", setup=OLD
+    ),
     case("explicit-cas-most", b"ms a 1 E18446744073709551615 c\r\nx\r\n", b"HD c18446744073709551615\r\n"),
 ]
 
@@ -181,8 +217,9 @@ ERRORS = [
     case("length-letters-after", b"ms a 1x\r\nmn\r\n", FORMAT + MN),
     case("length-wrong-keeps-old", b"ms a x\r\n" + SEE, FORMAT + KEPT, setup=OLD),
     case("overlong-key", b"ms %s 4\r\nquit\r\nmn\r\n" % OVERLONG_KEY, FORMAT + MN),
-    case("too-large-quiet", b"ms a 1100000 q\r\n" + b"x" * 1100000 + b"\r\nmn\r\n" + SEE, TOO_LARGE + MN + EN,
-         setup=OLD),
+    case(
+        "too-large-quiet", b"ms a 1100000 q\r\n" + b"x" * 1100000 + b"\r\nmn\r\n" + SEE, TOO_LARGE + MN + EN, setup=OLD
+    ),
     case("bad-chunk-keeps-old", b"ms a 1\r\nxyzmn\r\n" + SEE, CHUNK + MN + KEPT, setup=OLD),
     refused("flag-S", b"S1", BAD_FLAG),
     refused("flag-unknown", b"y", BAD_FLAG),
@@ -224,8 +261,7 @@ MEMCACHED: dict[str, dict[str, bytes]] = {
     "mode-length": {
         "mode-only-first-letter": b"CLIENT_ERROR incorrect length for M token\r\nVA 3 f7 t-1\r\nold\r\n",
         "mode-missing": b"CLIENT_ERROR incorrect length for M token\r\n" + MN + b"VA 3 f7 t-1\r\nold\r\n",
-        "mode-lower-case-word": b"CLIENT_ERROR incorrect length for M token\r\n"
-            + MN + b"VA 3 f7 t-1\r\nold\r\n",
+        "mode-lower-case-word": b"CLIENT_ERROR incorrect length for M token\r\n" + MN + b"VA 3 f7 t-1\r\nold\r\n",
     },
     "ms-size": {
         "size": b"HD\r\nVA 3 f0 t-1\r\nnew\r\n",

@@ -25,8 +25,7 @@ GET = b"get a\r\n"
 
 def flags(name: str, written: bytes, read: int, **more: object) -> Case:
     """A flags field that is accepted, and what get shows."""
-    return case(f"flags-{name}", b"set a %s 0 1\r\nx\r\n" % written + GET, STORED + hit(b"a", b"x", read),
-                **more)
+    return case(f"flags-{name}", b"set a %s 0 1\r\nx\r\n" % written + GET, STORED + hit(b"a", b"x", read), **more)
 
 
 def no_flags(name: str, written: bytes, **more: object) -> Case:
@@ -41,16 +40,20 @@ def lasting(name: str, written: bytes, **more: object) -> Case:
 
 def expired(name: str, written: bytes, **more: object) -> Case:
     """An exptime with which the item is stored and gone at once."""
-    return case(f"exptime-{name}", b"set a 0 %s 1\r\nx\r\n" % written + GET, STORED + END, setup=put(b"a",
-                b"old"),
-                **more)
+    return case(
+        f"exptime-{name}", b"set a 0 %s 1\r\nx\r\n" % written + GET, STORED + END, setup=put(b"a", b"old"), **more
+    )
 
 
 def no_exptime(name: str, written: bytes, **more: object) -> Case:
     """An exptime that is refused; the block is swallowed and the old value stays."""
-    return case(f"exptime-{name}", b"set a 0 %s 1\r\nx\r\nmn\r\n" % written + GET, FORMAT + MN + hit(b"a",
-                b"old"),
-                setup=put(b"a", b"old"), **more)
+    return case(
+        f"exptime-{name}",
+        b"set a 0 %s 1\r\nx\r\nmn\r\n" % written + GET,
+        FORMAT + MN + hit(b"a", b"old"),
+        setup=put(b"a", b"old"),
+        **more,
+    )
 
 
 def length(name: str, written: bytes, **more: object) -> Case:

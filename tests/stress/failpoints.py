@@ -198,8 +198,10 @@ class Scenario:
         client.ask(b"set c 0 0 %d\r\n%s\r\n" % (len(CHAINED), CHAINED), b"STORED\r\n")
         client.ask(b"get c\r\n", hit(b"c", CHAINED))
         client.ask(b"append c 0 0 20\r\n%s\r\nget c\r\n" % SMALL, b"STORED\r\n" + hit(b"c", CHAINED + SMALL))
-        client.ask(b"set c 0 0 2000000\r\n%s\r\nmn\r\n" % bytes(2_000_000),
-                   b"SERVER_ERROR object too large for cache\r\nMN\r\n")
+        client.ask(
+            b"set c 0 0 2000000\r\n%s\r\nmn\r\n" % bytes(2_000_000),
+            b"SERVER_ERROR object too large for cache\r\nMN\r\n",
+        )
         client = self.connect()
         client.send(b"set c 0 0 900000\r\n" + CHAINED[:600_000])
         client.pause()

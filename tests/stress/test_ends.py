@@ -29,7 +29,8 @@ def begin(port: int) -> subprocess.Popen[bytes]:
 def load(port: int, loaded: threading.Semaphore) -> None:
     """Pipelines, and a value under way, until the server is gone."""
     with (
-        contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), TIMEOUT) as client,
+        contextlib.suppress(OSError),
+        socket.create_connection(("127.0.0.1", port), TIMEOUT) as client,
         socket.create_connection(("127.0.0.1", port), TIMEOUT) as uploader,
     ):
         uploader.sendall(b"set u 0 0 500000\r\nabc")

@@ -142,9 +142,7 @@ def recorded(cases: Sequence[Case], answers: Mapping[str, Mapping[str, bytes]]) 
     if lost := set(different) - {row.name for row in cases}:
         raise ValueError(f"no such rows: {sorted(lost)}")
     return [
-        replace(row, differs=different[row.name][0], memcached=different[row.name][1])
-        if row.name in different
-        else row
+        replace(row, differs=different[row.name][0], memcached=different[row.name][1]) if row.name in different else row
         for row in cases
     ]
 
@@ -165,9 +163,7 @@ def run(peer: Peer, row: Case, cuts: Sequence[int] | None = None) -> tuple[bytes
         return masked(reply), filled(peer, client, expected, known, after=True)
 
 
-def filled(
-    peer: Peer, client: Client, template: bytes, known: dict[bytes, bytes], after: bool = False
-) -> bytes:
+def filled(peer: Peer, client: Client, template: bytes, known: dict[bytes, bytes], after: bool = False) -> bytes:
     """``template`` with its placeholders replaced; ``known`` keeps what has been looked up already.
 
     ``<new:KEY>`` is left as it is until ``after`` the request.
@@ -196,13 +192,15 @@ def cas_of(client: Client, key: bytes) -> int:
 
 def explain(peer: Peer, row: Case, expected: bytes, reply: bytes) -> str:
     """What a failing row prints."""
-    return "\n".join([
-        f"{row.name} on {peer.kind}" + (f" (difference {row.differs})" if row.differs else ""),
-        f"  setup    {shown(row.setup)}",
-        f"  request  {shown(row.request)}",
-        f"  expected {shown(expected)}",
-        f"  reply    {shown(reply)}",
-    ])
+    return "\n".join(
+        [
+            f"{row.name} on {peer.kind}" + (f" (difference {row.differs})" if row.differs else ""),
+            f"  setup    {shown(row.setup)}",
+            f"  request  {shown(row.request)}",
+            f"  expected {shown(expected)}",
+            f"  reply    {shown(reply)}",
+        ]
+    )
 
 
 def shown(data: bytes) -> str:

@@ -86,10 +86,17 @@ class Line(Entry):
 # ---- what is absent as a whole
 
 FEATURES = (
-    Entry("UDP", ABSENT, "replies go to whatever address a packet claims to come from, which makes a cache a weapon; "
-          "memcached itself has it off unless asked"),
-    Entry("binary protocol", ABSENT, "deprecated in memcached, and the meta commands do what it was for; a connection "
-          "that opens with it is closed"),
+    Entry(
+        "UDP",
+        ABSENT,
+        "replies go to whatever address a packet claims to come from, which makes a cache a weapon; "
+        "memcached itself has it off unless asked",
+    ),
+    Entry(
+        "binary protocol",
+        ABSENT,
+        "deprecated in memcached, and the meta commands do what it was for; a connection that opens with it is closed",
+    ),
     Entry("SASL", ABSENT, "only the binary protocol has it; -Y asks clients of the text protocol for a password"),
     Entry("TLS", ABSENT, "let a proxy such as stunnel, ghostunnel or envoy end it, beside the server, on the loopback"),
     Entry("extstore", ABSENT, "values on disk are another kind of server; here everything is in memory"),
@@ -103,17 +110,40 @@ FEATURES = (
 _PARTS_OF_WORDS = rb"stats (r|se|conn|detail d)$|lru mode segment$|watch f$"
 
 RULES = (
-    Command("lines and data blocks", BETTER, "replies never depend on how the network cut the input",
-            pattern=rb"", differences=("replies-before-upload",), tables=("framing",)),
-    Command("limits of lines, keys and values", BETTER, pattern=rb"", differences=("line-too-long",),
-            tables=("limits",)),
-    Command("numbers", BETTER, "they are read with their length, and nothing beyond the value is looked at",
-            pattern=rb"", differences=("wide-client-flags",), tables=("numbers",)),
+    Command(
+        "lines and data blocks",
+        BETTER,
+        "replies never depend on how the network cut the input",
+        pattern=rb"",
+        differences=("replies-before-upload",),
+        tables=("framing",),
+    ),
+    Command(
+        "limits of lines, keys and values", BETTER, pattern=rb"", differences=("line-too-long",), tables=("limits",)
+    ),
+    Command(
+        "numbers",
+        BETTER,
+        "they are read with their length, and nothing beyond the value is looked at",
+        pattern=rb"",
+        differences=("wide-client-flags",),
+        tables=("numbers",),
+    ),
     Command("noreply", pattern=rb".* noreply *$"),
-    Command("words behind a command", BETTER, "they match as a whole: stats r is an error, not a reset",
-            pattern=_PARTS_OF_WORDS, departing=_PARTS_OF_WORDS),
-    Command("a first byte of 0x80", ABSENT, "with -B ascii it is text", pattern=rb"(?!)",  # its test is no row
-            differences=("binary-protocol",)),
+    Command(
+        "words behind a command",
+        BETTER,
+        "they match as a whole: stats r is an error, not a reset",
+        pattern=_PARTS_OF_WORDS,
+        departing=_PARTS_OF_WORDS,
+    ),
+    Command(
+        "a first byte of 0x80",
+        ABSENT,
+        "with -B ascii it is text",
+        pattern=rb"(?!)",  # its test is no row
+        differences=("binary-protocol",),
+    ),
 )
 
 
@@ -123,8 +153,7 @@ def _overlong(command: bytes) -> bytes:
 
 
 CLASSIC = (
-    Command("get", BETTER, "the error is one line", differences=("overlong-key-replies",),
-            departing=_overlong(b"get")),
+    Command("get", BETTER, "the error is one line", differences=("overlong-key-replies",), departing=_overlong(b"get")),
     Command("gets", BETTER, "overlong keys as in get", departing=_overlong(b"gets")),
     Command("gat", BETTER, "overlong keys as in get", departing=_overlong(b"gat")),
     Command("gats", BETTER, "overlong keys as in get", departing=_overlong(b"gats")),
@@ -218,17 +247,36 @@ ADMIN = (
     Command("lru_crawler sleep"),
     Command("lru_crawler tocrawl"),
     Command("lru_crawler crawl"),
-    Command("lru_crawler metadump", BETTER, "it lists each item that is there all the while once, and delays nobody",
-            differences=("before-a-dump", "behind-a-dump", "dump-without-crawler")),
-    Command("lru_crawler mgdump", BETTER, "the rest as with metadump",
-            differences=("before-a-dump", "behind-a-dump", "dump-without-crawler")),
+    Command(
+        "lru_crawler metadump",
+        BETTER,
+        "it lists each item that is there all the while once, and delays nobody",
+        differences=("before-a-dump", "behind-a-dump", "dump-without-crawler"),
+    ),
+    Command(
+        "lru_crawler mgdump",
+        BETTER,
+        "the rest as with metadump",
+        differences=("before-a-dump", "behind-a-dump", "dump-without-crawler"),
+    ),
     Command("cache_memlimit"),
     Command("shutdown"),
     Command("shutdown graceful"),
-    Command("watch", BETTER, "who watches and does not read delays nobody", differences=("before-a-dump",),
-            tables=("watch",)),
-    Command("authentication with -Y", BETTER, "what is too long is told so before the connection is closed",
-            pattern=rb"", differences=("auth-password-word", "line-too-long"), tables=("auth",)),
+    Command(
+        "watch",
+        BETTER,
+        "who watches and does not read delays nobody",
+        differences=("before-a-dump",),
+        tables=("watch",),
+    ),
+    Command(
+        "authentication with -Y",
+        BETTER,
+        "what is too long is told so before the connection is closed",
+        pattern=rb"",
+        differences=("auth-password-word", "line-too-long"),
+        tables=("auth",),
+    ),
 )
 
 #: All for which rows are counted.
@@ -262,29 +310,42 @@ OPTIONS = (
     Option("-s, --unix-socket", value="/tmp/socket"),
     Option("-a, --unix-mask", value="700", default=True),
     Option("-A, --enable-shutdown"),
-    Option("-l, --listen", BETTER, "without it: the loopback addresses only, not all; the line at the start says so",
-           value="127.0.0.1"),
+    Option(
+        "-l, --listen",
+        BETTER,
+        "without it: the loopback addresses only, not all; the line at the start says so",
+        value="127.0.0.1",
+    ),
     Option("-d, --daemon"),
     Option("-r, --enable-coredumps"),
     Option("-u, --user", BETTER, "root without it is told so, and served; memcached refuses", value="nobody"),
     Option("-m, --memory-limit", BETTER, "it holds the hash table, too", value="64", default=True),
     Option("-M, --disable-evictions"),
-    Option("-c, --conn-limit", BETTER, "it counts clients, not file descriptors, so no value is too low to start",
-           value="1024", default=True),
+    Option(
+        "-c, --conn-limit",
+        BETTER,
+        "it counts clients, not file descriptors, so no value is too low to start",
+        value="1024",
+        default=True,
+    ),
     Option("-k, --lock-memory", SAME, "memory is locked when it comes into use"),
     Option("-v, --verbose", SAME, "the lines are cachecore's own, but for those that scripts look for"),
     Option("-h, --help"),
     Option("-i, --license"),
     Option("-V, --version", SAME, "the second line says which cachecore it is"),
     Option("-P, --pidfile", value="/tmp/pid"),
-    Option("-f, --slab-growth-factor", BETTER, "without it the steps are finer for small items",
-           value="1.25"),
+    Option("-f, --slab-growth-factor", BETTER, "without it the steps are finer for small items", value="1.25"),
     Option("-n, --slab-min-size", value="48", default=True),
     Option("-L, --enable-largepages"),
     Option("-D", value=":"),
     Option("-t, --threads", value="4", default=True),
-    Option("-R, --max-reqs-per-event", SAME, "more requests than this in one turn, a receive of 32 KiB, are a yield",
-           value="20", default=True),
+    Option(
+        "-R, --max-reqs-per-event",
+        SAME,
+        "more requests than this in one turn, a receive of 32 KiB, are a yield",
+        value="20",
+        default=True,
+    ),
     Option("-C, --disable-cas"),
     Option("-b, --listen-backlog", value="1024", default=True),
     Option("-B, --protocol", SAME, "auto and ascii", value="auto", default=True),
@@ -293,8 +354,13 @@ OPTIONS = (
     Option("-X, --disable-dumping"),
     Option("-W, --disable-watch"),
     Option("-Y, --auth-file", value="/tmp/users"),
-    Option("-e, --memory-file", BETTER, "what it finds is checked item by item, and a restart needs no second of "
-           "downtime; the files are not memcached's", value="/tmp/items"),
+    Option(
+        "-e, --memory-file",
+        BETTER,
+        "what it finds is checked item by item, and a restart needs no second of "
+        "downtime; the files are not memcached's",
+        value="/tmp/items",
+    ),
     Option("-N, --napi-ids", ACCEPTED, "the kernel spreads the connections; workers take them in turn", value="1"),
     Option("-o, --extended", value="modern"),
 )
@@ -311,8 +377,13 @@ SUBOPTIONS = (
     Option("maxconns_fast", default=True),
     Option("no_maxconns_fast"),
     Option("idle_timeout", BETTER, "who sends half a value and then nothing is idle, too", value="0", default=True),
-    Option("read_buf_mem_limit", BETTER, "0 is no limit in memcached; here an eighth of -m, at least 16 MB",
-           value="0", default=True),
+    Option(
+        "read_buf_mem_limit",
+        BETTER,
+        "0 is no limit in memcached; here an eighth of -m, at least 16 MB",
+        value="0",
+        default=True,
+    ),
     Option("lru_crawler", default=True),
     Option("no_lru_crawler"),
     Option("lru_crawler_sleep", value="100", default=True),
@@ -329,8 +400,13 @@ SUBOPTIONS = (
     Option("slab_automove", value="1", default=True),
     Option("no_slab_automove", newer=True),
     Option("slab_automove_ratio", value="0.8", default=True),
-    Option("slab_automove_window", SAME, "it counts looks, of which there may be several a second while items are "
-           "evicted", value="10", default=True),
+    Option(
+        "slab_automove_window",
+        SAME,
+        "it counts looks, of which there may be several a second while items are evicted",
+        value="10",
+        default=True,
+    ),
     Option("slab_sizes", value="100-200-400"),
     Option("slab_chunk_max", SAME, "kilobytes, which 1.6.18 reads as bytes", value="512", default=True),
     Option("no_chunked_items"),
@@ -432,16 +508,12 @@ GENERAL = (
     Field("hash_power_level", SAME, "of the buckets, which hold twelve items each"),
     *_fields("hash_bytes"),
     _zero("hash_is_expanding", "the table grows a bucket at a time, while it serves"),
-    *_fields(
-        "slab_reassign_rescues slab_reassign_chunk_rescues slab_reassign_inline_reclaim slab_reassign_busy_items"
-    ),
+    *_fields("slab_reassign_rescues slab_reassign_chunk_rescues slab_reassign_inline_reclaim slab_reassign_busy_items"),
     _zero("slab_reassign_busy_deletes", "what is in use is never deleted for a page"),
     Field("slab_reassign_busy_nomem", newer=True),
     Field("slab_reassign_last_busy_status", form=r"\w+", newer=True),
     *_fields("slab_reassign_running slabs_moved lru_crawler_running lru_crawler_starts lru_maintainer_juggles"),
-    *_fields(
-        "malloc_fails log_worker_dropped log_worker_written log_watcher_skipped log_watcher_sent log_watchers "
-    ),
+    *_fields("malloc_fails log_worker_dropped log_worker_written log_watcher_skipped log_watcher_sent log_watchers "),
     _zero("unexpected_napi_ids", "-N has no effect"),
     _zero("round_robin_fallback", "-N has no effect"),
     Field("bytes", SAME, _OVERHEAD),
@@ -495,9 +567,7 @@ SETTINGS = (
 )
 
 ITEMS = (
-    *_fields(
-        "number number_hot number_warm number_cold number_temp age_hot age_warm age"
-    ),
+    *_fields("number number_hot number_warm number_cold number_temp age_hot age_warm age"),
     Field("mem_requested", SAME, _OVERHEAD),
     *_fields("evicted evicted_nonzero evicted_time outofmemory"),
     _zero("tailrepairs", "no item gets stuck at a list's tail"),
@@ -539,21 +609,30 @@ SECTIONS: dict[str, tuple[Field, ...]] = {
 #: Statistics that must not appear, by section; the note names the absent feature.
 NO_FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "general": (
-        ("get_extstore get_aborted_extstore get_oom_extstore recache_from_extstore miss_from_extstore "
-         "badcrc_from_extstore extstore_memory_pressure extstore_compact_lost extstore_compact_rescues "
-         "extstore_compact_resc_cold extstore_compact_resc_old extstore_compact_skipped extstore_page_allocs "
-         "extstore_page_evictions extstore_page_reclaims extstore_pages_free extstore_pages_used "
-         "extstore_objects_evicted extstore_objects_read extstore_objects_written extstore_objects_used "
-         "extstore_bytes_evicted extstore_bytes_written extstore_bytes_read extstore_bytes_used "
-         "extstore_bytes_fragmented extstore_limit_maxbytes extstore_io_queue", "extstore"),
+        (
+            "get_extstore get_aborted_extstore get_oom_extstore recache_from_extstore miss_from_extstore "
+            "badcrc_from_extstore extstore_memory_pressure extstore_compact_lost extstore_compact_rescues "
+            "extstore_compact_resc_cold extstore_compact_resc_old extstore_compact_skipped extstore_page_allocs "
+            "extstore_page_evictions extstore_page_reclaims extstore_pages_free extstore_pages_used "
+            "extstore_objects_evicted extstore_objects_read extstore_objects_written extstore_objects_used "
+            "extstore_bytes_evicted extstore_bytes_written extstore_bytes_read extstore_bytes_used "
+            "extstore_bytes_fragmented extstore_limit_maxbytes extstore_io_queue",
+            "extstore",
+        ),
         ("ssl_new_sessions ssl_handshake_errors ssl_proto_errors time_since_server_cert_refresh", "TLS"),
         ("proxy_conn_requests proxy_conn_errors proxy_conn_oom proxy_req_active", "proxy"),
     ),
     "settings": (
-        ("ext_item_size ext_item_age ext_low_ttl ext_recache_rate ext_wbuf_size ext_compact_under ext_drop_under "
-         "ext_max_sleep ext_max_frag slab_automove_freeratio ext_drop_unread", "extstore"),
-        ("ssl_enabled ssl_chain_cert ssl_key ssl_verify_mode ssl_keyformat ssl_ciphers ssl_ca_cert ssl_wbuf_size "
-         "ssl_session_cache ssl_kernel_tls ssl_min_version", "TLS"),
+        (
+            "ext_item_size ext_item_age ext_low_ttl ext_recache_rate ext_wbuf_size ext_compact_under ext_drop_under "
+            "ext_max_sleep ext_max_frag slab_automove_freeratio ext_drop_unread",
+            "extstore",
+        ),
+        (
+            "ssl_enabled ssl_chain_cert ssl_key ssl_verify_mode ssl_keyformat ssl_ciphers ssl_ca_cert ssl_wbuf_size "
+            "ssl_session_cache ssl_kernel_tls ssl_min_version",
+            "TLS",
+        ),
         ("proxy_enabled proxy_uring_enabled", "proxy"),
         ("drop_privileges", "only in builds of memcached that can give up system calls"),
     ),
@@ -576,8 +655,13 @@ LINES = (
     Line("deleted", watched="deletions", names="key cmd clsid size"),
     Line("conn_new", watched="connevents", names="rip rport transport cfd"),
     Line("conn_close", watched="connevents", names="rip rport transport reason cfd"),
-    Line("lru_crawler", SAME, "lru=all: one line for a class, as the crawler walks pages, not lists",
-         watched="sysevents", names="crawler lru low_mark next_reclaims since_run next_run elapsed examined reclaimed"),
+    Line(
+        "lru_crawler",
+        SAME,
+        "lru=all: one line for a class, as the crawler walks pages, not lists",
+        watched="sysevents",
+        names="crawler lru low_mark next_reclaims since_run next_run elapsed examined reclaimed",
+    ),
     Line("slab_move", watched="sysevents", names="src dst state"),
 )
 
@@ -592,7 +676,11 @@ QUIET_WORDS = (
 #: Lines that never come.
 NO_LINES = (
     Line("extwrite", ABSENT, "extstore", watched="evictions"),
-    Line("compact_start, compact_abort, compact_read_start, compact_read_end, compact_end, compact_fraginfo", ABSENT,
-         "extstore", watched="sysevents"),
+    Line(
+        "compact_start, compact_abort, compact_read_start, compact_read_end, compact_end, compact_fraginfo",
+        ABSENT,
+        "extstore",
+        watched="sysevents",
+    ),
     Line("conntlserr", ABSENT, "TLS", watched="connevents"),
 )

@@ -21,9 +21,7 @@ _NO_COOKIE = b"\xff" * 8
 _netlink: socket.socket | None = None
 
 
-def wait_until_read(
-    sender: socket.socket, timeout: float, meanwhile: Callable[[], object] = lambda: None
-) -> None:
+def wait_until_read(sender: socket.socket, timeout: float, meanwhile: Callable[[], object] = lambda: None) -> None:
     """Return when the peer process has taken everything ``sender`` sent out of its own receive queue.
 
     ``meanwhile`` is called over and over: who awaits replies has to take them, or the peer may stop reading.

@@ -130,9 +130,7 @@ class Client:
             self.send_pieces(request + question, cuts)
         return self.read_until(answer).removesuffix(answer)
 
-    def transcript_to_close(
-        self, request: bytes, cuts: Sequence[int] | None = None, end: bool = False
-    ) -> bytes:
+    def transcript_to_close(self, request: bytes, cuts: Sequence[int] | None = None, end: bool = False) -> bytes:
         """Every byte until the server closes; no marker is sent. ``end`` closes the sending side first."""
         self.send(request, cuts)
         if end:
@@ -166,8 +164,7 @@ class Client:
             self._drain()
         elif not writable:
             raise WireTimeoutError(
-                f"no reply within {self.timeout} s, waited for {awaited};"
-                f" so far: {bytes(self.received[-2000:])!r}"
+                f"no reply within {self.timeout} s, waited for {awaited}; so far: {bytes(self.received[-2000:])!r}"
             )
 
     def _drain(self) -> None:

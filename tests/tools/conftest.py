@@ -35,9 +35,7 @@ def run() -> Run:
     """Run a program and return what it prints. It must end, and with the status that the test expects."""
 
     def run(*command: str, status: int = 0) -> str:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False
-        )
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False)
         output = done.stdout.decode()  # with its line ends as they are
         said = f"{' '.join(command)} ended with {done.returncode}\n{output}{done.stderr.decode()}"
         assert done.returncode == status, said

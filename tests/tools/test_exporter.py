@@ -60,9 +60,20 @@ def test_general(busy: Peer) -> None:
     stats = busy.stats()
     values = read(stats, GENERAL, GENERAL_OFF)
     counted = {
-        "get_hits": 2, "get_misses": 1, "incr_hits": 1, "incr_misses": 1, "decr_hits": 1, "touch_hits": 1,
-        "delete_hits": 1, "delete_misses": 1, "cas_badval": 1, "cmd_set": 3, "curr_items": 1, "total_items": 2,
-        "accepting_conns": 1, "evictions": 0,
+        "get_hits": 2,
+        "get_misses": 1,
+        "incr_hits": 1,
+        "incr_misses": 1,
+        "decr_hits": 1,
+        "touch_hits": 1,
+        "delete_hits": 1,
+        "delete_misses": 1,
+        "cas_badval": 1,
+        "cmd_set": 3,
+        "curr_items": 1,
+        "total_items": 2,
+        "accepting_conns": 1,
+        "evictions": 0,
     }
     assert {name: values[name] for name in counted} == counted
     assert stats[b"version"]

@@ -48,9 +48,7 @@ def test_display(node: Peer, run: Run) -> None:
         heading, *lines = tool(run, node, *words).splitlines()
         assert heading.split()[:5] == ["#", "Item_Size", "Max_age", "Pages", "Count"]
         classes = [
-            re.fullmatch(
-                r" *(\d+) +([\d.]+[BK]) +(\d+)s +(\d+) +(\d+) +(yes|no) +(\d+) +(\d+) +(\d+)", line
-            )
+            re.fullmatch(r" *(\d+) +([\d.]+[BK]) +(\d+)s +(\d+) +(\d+) +(yes|no) +(\d+) +(\d+) +(\d+)", line)
             for line in lines
         ]
         assert all(classes), lines

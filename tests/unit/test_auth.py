@@ -62,9 +62,7 @@ def test_users_are_exchanged_while_serving(tmp_path):
             assert [say(third, old), say(third, new)] == [failure, failure]
 
 
-@pytest.mark.parametrize(
-    "users", [[(b"u", b"p")] * 9, [(b"u" * 200, b"p" * 56)]]
-)
+@pytest.mark.parametrize("users", [[(b"u", b"p")] * 9, [(b"u" * 200, b"p" * 56)]])
 def test_users_that_cannot_be(tmp_path, users):
     (tmp_path / "users").write_text("u:p\n")
     with Server(port=0, auth_file=str(tmp_path / "users")) as server:

@@ -328,9 +328,7 @@ def test_a_second_start_on_the_same_port():
 def test_a_wrong_address():
     status, said = failing("-l", "127.0.0.1:nonsense")
     assert status == 71
-    assert said[-1] == (
-        'failed to listen on one of interface(s) 127.0.0.1:nonsense: Invalid port number: "nonsense"'
-    )
+    assert said[-1] == ('failed to listen on one of interface(s) 127.0.0.1:nonsense: Invalid port number: "nonsense"')
 
 
 def test_more_threads_than_there_can_be():

@@ -411,6 +411,7 @@ def test_who_is_too_many_waits_for_somebody_to_leave():
 
 def test_waiting_costs_nothing():
     with full() as (server, _):
+
         def used() -> float:
             acceptor = next(thread for thread in threading.enumerate() if thread.name == "cachecore-acceptor")
             fields = Path(f"/proc/self/task/{acceptor.native_id}/stat").read_text().rsplit(")", 1)[1].split()
@@ -434,6 +435,7 @@ def test_it_stops_while_it_is_full():
 
 def test_many_come_and_go_at_the_limit():
     with serve(maxconns_fast=False, conn_limit=3) as server:
+
         def visit(times: int) -> None:
             for _ in range(times):
                 with connect(server.address) as client:

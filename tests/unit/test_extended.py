@@ -243,9 +243,7 @@ def test_a_chunk_that_divides_the_largest_item_but_no_page():
     assert str(caught.value) == "slab_chunk_max (bytes: 614400) must divide evenly into 1048576 (slab_page_size)"
 
 
-@pytest.mark.parametrize(
-    "options", [{"slab_sizes": "60-100"}, {"slab_sizes": [60, 100]}, {"slab_sizes": (60, 100)}]
-)
+@pytest.mark.parametrize("options", [{"slab_sizes": "60-100"}, {"slab_sizes": [60, 100]}, {"slab_sizes": (60, 100)}])
 def test_ways_to_say_slab_sizes(options):
     assert Settings(**options).slab_sizes == (60, 100)
 

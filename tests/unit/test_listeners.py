@@ -256,10 +256,7 @@ def test_a_living_socket_is_not(engine, tmp_path):
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(path))
         other.listen()
-        assert (
-            str(refused(unix_socket=str(path)))
-            == f"failed to listen on UNIX socket: {path}: Address already in use"
-        )
+        assert str(refused(unix_socket=str(path))) == f"failed to listen on UNIX socket: {path}: Address already in use"
         assert path.exists()
 
 

@@ -635,8 +635,10 @@ def test_a_page_that_is_hit_is_not_taken_though_its_class_evicts_nothing():
     store = store_with(8 * MEGABYTE, automove=1)
     few = list(range(200))
     chosen = random.Random(3)
-    order = [chosen.choice(few) if chosen.random() < 0.5 else 1000 + int(100_000 * chosen.random() ** 3)
-             for _ in range(300_000)]
+    order = [
+        chosen.choice(few) if chosen.random() < 0.5 else 1000 + int(100_000 * chosen.random() ** 3)
+        for _ in range(300_000)
+    ]
     sizes = array.array("I", [4000 if number < 1000 else 500 for number in order])
     store.replay(array.array("I", order), sizes, array.array("I", [0] * len(order)), rate=10**9)
     assert demand(store, few, 4000) == 0

@@ -44,9 +44,7 @@ numbers = st.builds(
     st.integers(-2, 2),
     st.sampled_from([b"", b" ", b"\r\n", b"\0", b"x", b".5", b" 7", b"-"]),
 )
-texts = (
-    numbers | st.text(alphabet="0123456789-+ \t\v\0xe.", max_size=25).map(str.encode) | st.binary(max_size=6)
-)
+texts = numbers | st.text(alphabet="0123456789-+ \t\v\0xe.", max_size=25).map(str.encode) | st.binary(max_size=6)
 
 
 @pytest.mark.parametrize("how", RULES)
@@ -71,9 +69,7 @@ def test_parsing(how, text):
     assert parse_number(how, text) == expected(how, text)
 
 
-@given(
-    value=edges.filter(lambda n: n <= U64) | st.integers(0, U64) | st.integers(0, 19).map(lambda n: 10**n - 1)
-)
+@given(value=edges.filter(lambda n: n <= U64) | st.integers(0, U64) | st.integers(0, 19).map(lambda n: 10**n - 1))
 def test_formatting(value):
     assert format_number(value) == b"%d" % value
     assert parse_number("u64", b"%d" % value) == value

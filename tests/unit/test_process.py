@@ -191,9 +191,7 @@ def test_memory_is_locked_or_a_warning_given():
 
 
 def test_memory_that_cannot_be_locked():
-    amount, said = locked(
-        "process.lock_memory = lambda: (_ for _ in ()).throw(OSError(12, 'Cannot allocate memory'))"
-    )
+    amount, said = locked("process.lock_memory = lambda: (_ for _ in ()).throw(OSError(12, 'Cannot allocate memory'))")
     assert amount == 0
     assert "warning: -k invalid, mlockall() failed: Cannot allocate memory" in said
 

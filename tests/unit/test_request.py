@@ -238,13 +238,9 @@ def test_a_line_of_keys_may_be_longer(word):
 # ---- any stream
 
 keys = (
-    st.text(alphabet="abk\x01\x7f", min_size=1, max_size=6).map(str.encode)
-    | st.just(b"k" * 250)
-    | st.just(b"k" * 251)
+    st.text(alphabet="abk\x01\x7f", min_size=1, max_size=6).map(str.encode) | st.just(b"k" * 250) | st.just(b"k" * 251)
 )
-numerals = st.sampled_from(
-    [b"0", b"1", b"-1", b"99", b"4294967296", b"x", b"", b"00", b"+1", b"18446744073709551616"]
-)
+numerals = st.sampled_from([b"0", b"1", b"-1", b"99", b"4294967296", b"x", b"", b"00", b"+1", b"18446744073709551616"])
 blanks = st.sampled_from([b" ", b"  "])
 ends = st.sampled_from([b"\r\n", b"\n"])
 noreplies = st.sampled_from([b"", b" noreply"])

@@ -527,9 +527,7 @@ def test_killed_while_saving_it_starts_empty(path, monkeypatch, moment):
     def kill(*_: object) -> None:
         raise KilledError
 
-    target: tuple[Any, str] = (
-        (cachecore.restart.MemoryFile, "save") if moment.endswith("at rest") else (Path, "rename")
-    )
+    target: tuple[Any, str] = (cachecore.restart.MemoryFile, "save") if moment.endswith("at rest") else (Path, "rename")
     server = serving(path).start()
     store(server, b"k")
     with monkeypatch.context() as patched:

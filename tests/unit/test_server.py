@@ -507,9 +507,7 @@ def test_every_list_is_answered():
 
 def run_script(script: str, *words: str) -> bytes:
     """What a Python process of its own prints."""
-    return subprocess.run(
-        [sys.executable, "-c", script, *words], cwd=ROOT, stdout=subprocess.PIPE, check=True
-    ).stdout
+    return subprocess.run([sys.executable, "-c", script, *words], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
 
 
 def test_a_server_that_nobody_stops_ends_with_the_interpreter(tmp_path):

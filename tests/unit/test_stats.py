@@ -331,9 +331,7 @@ def test_slabs_of_classes_in_order(engine):
     counters = EveryNumber(total_pages=1)
     engine.classes = {12: counters, 2: counters}
     expected = {
-        f"{number}:{name}": 0 if name == "free_chunks_end" else counters[name]
-        for number in (2, 12)
-        for name in SLABS
+        f"{number}:{name}": 0 if name == "free_chunks_end" else counters[name] for number in (2, 12) for name in SLABS
     } | {"active_slabs": 2, "total_malloced": EveryNumber()["total_malloced"]}
     assert list(slabs(engine, FakeOptions()).items()) == list(expected.items())
 

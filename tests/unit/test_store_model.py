@@ -14,9 +14,7 @@ CHUNK_MAX = 512 * 1024
 PIECE = CHUNK_MAX - 12
 
 keys = st.sampled_from([b"a", b"bb", b"c" * 250])
-sizes = st.sampled_from(
-    [0, 1, 8, 40, 100, 4095, 4096, 9000, CHUNK_MAX - 40, PIECE, PIECE + 1, 2 * PIECE + 9, LIMIT]
-)
+sizes = st.sampled_from([0, 1, 8, 40, 100, 4095, 4096, 9000, CHUNK_MAX - 40, PIECE, PIECE + 1, 2 * PIECE + 9, LIMIT])
 values = st.builds(
     lambda size, seed: (bytes([seed]) * 7 + b"%d-" % seed) * (size // 8 + 1) if size else b"",
     sizes,
@@ -34,7 +32,8 @@ class Entry:
     end: int  # tick, 0 never
     cas: int
     stale: bool = False
-    used: int = 0  # what the store notes as its time
+    used: int = 0  # what the store notes as its time, unless that is ahead
+    spared: int = -1  # the delayed flush of this second, by its number, that it came too late for
 
 
 class StoreModel(RuleBasedStateMachine):
@@ -49,6 +48,7 @@ class StoreModel(RuleBasedStateMachine):
         self.pending = 0
         self.fired = 0
         self.superseded = 0
+        self.flushes = 0  # the delayed ones that were due
         self.held: list[tuple[int, bytes]] = []
         self.steps = 0
 
@@ -59,8 +59,9 @@ class StoreModel(RuleBasedStateMachine):
         now = self.store.now
         if self.pending and self.pending <= now:
             self.fired, self.pending, self.superseded = self.pending, 0, 0
+            self.flushes += 1
         entry = self.model.get(key)
-        if entry and ((entry.end and entry.end <= now) or entry.used <= self.fired):
+        if entry and ((entry.end and entry.end <= now) or (entry.used <= self.fired and entry.spared != self.flushes)):
             del self.model[key]
             return None
         return entry
@@ -69,8 +70,9 @@ class StoreModel(RuleBasedStateMachine):
         """Take over what the model does not predict: the time, and a new cas, higher than any before."""
         look = self.store.look(key)
         entry = self.model[key]
-        # With a cas of the client's it may lie ahead; so it outlives a flush of this very second that was superseded.
-        entry.used = min(look["time"], self.store.now + (self.store.now == self.superseded))
+        entry.used = min(look["time"], self.store.now)
+        # With a cas of the client's its time may be ahead; so it outlives a flush of this second that was superseded.
+        entry.spared = self.flushes if look["time"] > entry.used and self.fired == self.superseded > 0 else -1
         if entry.cas == 0:
             entry.cas = look["cas"]
             assert entry.cas > self.highest_cas
