@@ -14,7 +14,7 @@ import pytest
 
 from cachecore import Server
 from cachecore.process import write_pid_file
-from tests.stress.test_bounds import BUFFERS, MB, ask, connect, read_until, resident, stat
+from tests.stress.test_bounds import BUFFERS, MB, ask, connect, daemon, read_until, resident, stat
 from tests.support.sockets import wait_until_stuck
 
 PREFIXES_BYTES = 4 * MB
@@ -22,15 +22,15 @@ PREFIXES_BYTES = 4 * MB
 
 def test_prefixes_without_end() -> None:
     """As many as can be told in one reply: beyond, the first that came are counted on."""
-    with Server(port=0, threads=1) as server, connect(server.address) as client:
-        before = resident(os.getpid())
+    with daemon("-t", "1") as (process, address), connect(address) as client:
+        before = resident(process.pid)
         ask(client, b"stats detail on\r\n")
         for start in range(0, 30_000, 1000):
             ask(client, b"".join(b"get %0249d:\r\n" % number for number in range(start, start + 1000)))
         client.sendall(b"stats detail dump\r\n")
         told = read_until(client, b"END\r\n")
         assert len(re.findall(rb"PREFIX 0\d{248} get 1 hit 0 set 0 del 0\r\n", told)) == PREFIXES_BYTES // 249
-        assert resident(os.getpid()) - before < 32 * MB
+        assert resident(process.pid) - before < 32 * MB
         ask(client, b"stats reset\r\nget new:1\r\n")
         client.sendall(b"stats detail dump\r\n")
         assert read_until(client, b"END\r\n") == b"PREFIX new get 1 hit 0 set 0 del 0\r\nEND\r\n"

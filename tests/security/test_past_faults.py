@@ -252,7 +252,7 @@ def test_automove_while_pages_move(launch_cachecore: Launch) -> None:
             line = b"slabs automove %d\r\nslabs reassign -1 %d\r\n" % (round_ % 3, round_ + 1)
             assert client.transcript(line).startswith(b"OK\r\n")
             refused = client.transcript(batch).replace(STORED, b"")  # while the only page of a class leaves it
-            assert refused in [b"SERVER_ERROR out of memory storing object\r\n" * n for n in range(1 + number // 100)]
+            assert refused in [b"SERVER_ERROR out of memory storing object\r\n" * n for n in range(2 + number // 50)]
             assert client.transcript(b"slabs automove 0\r\n") == b"OK\r\n"
         assert client.transcript(put(b"a", b"1") + b"get a\r\n") == STORED + hit(b"a", b"1")
 
