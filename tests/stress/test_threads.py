@@ -90,7 +90,8 @@ def test_two_threads_do_the_work_of_one_and_a_half_at_least():
     store.check()
     if 2 * alone / both < 1.5:
         assert ready >= 0.9, "they wait for each other"
-        assert both_ran <= alone_ran / 0.75, "they cost each other time"
+        # Two cores share caches, also with who else works there: that alone was seen to cost a third.
+        assert both_ran <= alone_ran / 0.6, "they cost each other time"
 
 
 def count_beside(store: Store, workers: int) -> tuple[float, float]:

@@ -146,7 +146,7 @@ def test_nor_of_one_that_is_starting(monkeypatch):
     statuses = []
 
     def look():
-        assert sockets() == before
+        assert sockets() <= before  # those of other servers of this process are closed here, too
 
     def create_engine(*given, **memory):
         statuses.append(in_a_child(look))
