@@ -104,7 +104,6 @@ cdef extern from *:
     ssize_t recv(int fd, void *data, size_t size, int flags) noexcept nogil
     ssize_t send(int fd, const void *data, size_t size, int flags) noexcept nogil
     ssize_t sendmsg(int fd, const msghdr *message, int flags) noexcept nogil
-    ssize_t readv(int fd, const iovec *parts, int count) noexcept nogil
 
     enum: AF_INET, AF_INET6, INET6_ADDRSTRLEN
     struct in_addr:

@@ -30,7 +30,7 @@ from cachecore_ext.protocol.request cimport LINE_MAX, Request
 from cachecore_ext.protocol.session cimport Session
 
 cdef enum:
-    READ_SIZE = 64 * 1024                # one receive, but for a value that goes straight to its item
+    READ_SIZE = 64 * 1024                # one receive: a buffer that stays in the processor's caches
     CARRY_MAX = 32 * 1024                # a stash up to this size is carried into the worker's buffer
     BATCH = 32                           # requests whose buckets and items are asked for together
     STASH_FREE = 8 * 1024                # what each connection may keep whatever the others do
@@ -96,7 +96,6 @@ cdef struct Connection:
     uint16_t worker           # the number of the worker that it was dealt to
     uint8_t stranger          # has yet to say who it is
     uint8_t began             # its first byte was seen
-    uint8_t uploads           # its last value was to go straight to its item: the next one likely is, too
     uint8_t closing           # to be closed once pending is sent
     uint8_t draining          # told why it is closed: only reads on, so that the client gets to see it
     uint8_t reason            # a CloseReason, once it is to be closed

@@ -16,7 +16,7 @@ from cachecore_ext.network.transmit cimport (
     SENT_ALL, SENT_ERROR, SENT_PART, Sent, output_drop, output_send, pending_free, pending_of, pending_send,
 )
 from cachecore_ext.network.upload cimport (
-    Upload, upload_complete, upload_feed, upload_new, upload_receive, upload_size,
+    Upload, upload_complete, upload_feed, upload_new, upload_size,
 )
 from cachecore_ext.protocol.auth cimport (
     AUTH_ADMITTED, AUTH_CLOSE, AUTH_FAILED, AUTH_HANG_UP, AUTH_INCOMPLETE, AUTH_LINE_LONG, Attempt, Heard, auth_try,
@@ -30,18 +30,14 @@ from cachecore_ext.protocol.request cimport (
     request_parse_plain, request_resume, request_stores,
 )
 from cachecore_ext.protocol.session cimport ASK, BLOCKED, BYTES_PER_KEY, DONE, DUMP, QUIT, Outcome
-from cachecore_ext.storage.item cimport Item, item_nbytes
+from cachecore_ext.storage.item cimport Item
 from cachecore_ext.storage.store cimport (
     Store, store_hash, store_prefetch_bucket, store_prefetch_item, store_release,
 )
 
 cdef enum:
     WAIT_MAX = 4096            # a value up to this length is waited for in the stash, a longer one goes to its item
-    # The rest of a value that is longer than this is received straight into its item. A shorter one goes through the
-    # buffer: the kernel's copy into memory that the processor has no copy of, and a call a value, cost more than ours.
-    STRAIGHT_MIN = READ_SIZE
     STRANGER_SIZE = 1024       # a receive of who has yet to say who it is: neither its input nor its replies pile up
-    HEADER_SIZE = 2048         # a receive that expects little more than the line of such a value, which it would copy
     TURN_KEYS = 8192           # the budget of one turn: requests and keys, or a megabyte sent or copied
     DRAIN_MAX = 1024 * 1024    # bytes that are read and thrown away after the reason for closing was told
     BINARY_MAGIC = 0x80
@@ -571,17 +567,6 @@ cdef Verdict drain(Connection *conn, Scratch *scratch) noexcept nogil:
     return KEEP if n < 0 and (error_number() == EAGAIN or error_number() == EINTR) else CLOSE
 
 
-cdef ssize_t receive_value(Connection *conn, Scratch *scratch, Input *input, size_t *offered) noexcept nogil:
-    """Receive into the item; what comes behind this stretch of it goes to the buffer."""
-    cdef size_t overflow = 0
-    cdef ssize_t n = upload_receive(
-        conn.upload, &scratch.session.context, conn.fd, scratch.buffer, HEADER_SIZE, offered, &overflow
-    )
-    input.at = scratch.buffer
-    input.end = scratch.buffer + overflow
-    return n
-
-
 cdef ssize_t receive_stash(Connection *conn, Scratch *scratch, Input *input, size_t *offered) noexcept nogil:
     """Receive behind a stash too large to be carried: a get line that is still growing."""
     cdef size_t size = conn.stash_size
@@ -603,13 +588,11 @@ cdef ssize_t receive(Connection *conn, Scratch *scratch, Input *input, size_t *o
     ``offered`` is set to the bytes that there was room for.
     """
     cdef ssize_t n
-    if conn.upload != NULL and conn.upload.missing > STRAIGHT_MIN:
-        return receive_value(conn, scratch, input, offered)
     if conn.nstash > CARRY_MAX:
         return receive_stash(conn, scratch, input, offered)
     if conn.nstash > 0:
         memcpy(scratch.buffer, conn.stash, conn.nstash)
-    offered[0] = STRANGER_SIZE if conn.stranger else HEADER_SIZE if conn.uploads else READ_SIZE
+    offered[0] = STRANGER_SIZE if conn.stranger else READ_SIZE
     n = receive_bytes(conn.fd, scratch.buffer + conn.nstash, offered[0])
     input.at = scratch.buffer
     input.end = scratch.buffer + conn.nstash + (n if n > 0 else 0)
@@ -639,7 +622,6 @@ cdef Verdict read_turn(Connection *conn, Scratch *scratch) noexcept nogil:
     cdef Input input
     cdef Verdict verdict
     cdef size_t offered = 0
-    cdef bint uploading = conn.upload != NULL
     cdef ssize_t n = receive(conn, scratch, &input, &offered)
     if n == -2:
         return refuse(conn, scratch)
@@ -653,15 +635,10 @@ cdef Verdict read_turn(Connection *conn, Scratch *scratch) noexcept nogil:
         count_many(scratch.session.context.counters, BYTES_READ, n)
         scratch.session.budget -= n / BYTES_PER_KEY
         verdict = work_through(conn, scratch, &input)
-        if conn.upload != NULL:
-            conn.uploads = item_nbytes(conn.upload.item) > STRAIGHT_MIN
-        elif not uploading and n >= HEADER_SIZE:
-            conn.uploads = False  # that much, and no large value in it
         if <size_t>n < offered or not goes_on(conn, scratch, verdict):
             return finish(conn, scratch, verdict, &input)
         if not keep(conn, scratch, &input):
             return refuse(conn, scratch)
-        uploading = conn.upload != NULL
         n = receive(conn, scratch, &input, &offered)
         if n <= 0:
             # The next turn learns why; what was asked for is answered first.

@@ -1,4 +1,8 @@
-"""A value under way: received straight into the item that it will be, however it comes in pieces."""
+"""A value under way: moved into the item that it will be, however it comes in pieces.
+
+It comes by way of the worker's buffer. The kernel would write it into the item as well, but what it writes to has to be
+read first where no cache has it; copy_value spares that, so two copies cost less than one.
+"""
 from libc.stdint cimport uint32_t
 
 from cachecore_ext.protocol.request cimport Request
@@ -19,8 +23,6 @@ cdef struct Upload:
 cdef Upload *upload_new(Context *context, const Request *request, Item *item) noexcept nogil
 cdef size_t upload_size(const Upload *upload) noexcept nogil
 cdef bint upload_feed(Upload *upload, Context *context, char **at, char *end) noexcept nogil
-cdef ssize_t upload_receive(Upload *upload, Context *context, int fd, char *behind, size_t nbehind,
-                            size_t *offered, size_t *overflow) noexcept nogil
 
 
 cdef inline bint upload_complete(const Upload *upload) noexcept nogil:

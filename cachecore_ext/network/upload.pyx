@@ -2,7 +2,8 @@
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy
 
-from cachecore_ext.base.linux cimport iovec, passing_size, readv
+from cachecore_ext.base.bytes cimport copy_value
+from cachecore_ext.base.linux cimport passing_size
 from cachecore_ext.protocol.request cimport Request
 from cachecore_ext.storage.item cimport ITEM_CHAINED, Item, item_meta
 from cachecore_ext.storage.store cimport Context, cursor_open, cursor_skip, store_extend
@@ -48,7 +49,7 @@ cdef bint upload_feed(Upload *upload, Context *context, char **at, char *end) no
         if not has_room(upload, context):
             return False
         step = min(min(upload.missing, upload.cursor.left), <size_t>(end - at[0]))
-        memcpy(upload.cursor.at, at[0], step)
+        copy_value(upload.cursor.at, at[0], step)
         cursor_skip(context.store, &upload.cursor, step)
         upload.missing -= step
         at[0] += step
@@ -57,30 +58,3 @@ cdef bint upload_feed(Upload *upload, Context *context, char **at, char *end) no
         upload.ntail += 1
         at[0] += 1
     return True
-
-
-cdef ssize_t upload_receive(Upload *upload, Context *context, int fd, char *behind, size_t nbehind,
-                            size_t *offered, size_t *overflow) noexcept nogil:
-    """Receive into the item; what comes behind this stretch of it goes to ``behind``. As recv.
-
-    ``offered``: the bytes that there was room for; ``overflow``: those that went behind. Without the memory for the
-    next stretch it all goes there, and upload_feed finds the same.
-    """
-    cdef size_t direct = min(upload.missing, upload.cursor.left) if has_room(upload, context) else 0
-    cdef iovec parts[2]
-    cdef ssize_t n
-    parts[0].iov_base = upload.cursor.at
-    parts[0].iov_len = direct
-    parts[1].iov_base = behind
-    parts[1].iov_len = nbehind
-    offered[0] = direct + nbehind
-    overflow[0] = 0
-    n = readv(fd, parts, 2)
-    if n > 0:
-        if <size_t>n > direct:
-            overflow[0] = <size_t>n - direct
-        else:
-            direct = n
-        cursor_skip(context.store, &upload.cursor, direct)
-        upload.missing -= direct
-    return n

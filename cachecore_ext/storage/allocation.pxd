@@ -9,6 +9,7 @@ that ends in _locked wants the lock that it names held; the others take theirs.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from cachecore_ext.base.bytes cimport copy_value
 from cachecore_ext.base.clock cimport Clock
 from cachecore_ext.base.counters cimport CounterSet
 from cachecore_ext.base.eventlog cimport EventLog
@@ -128,7 +129,7 @@ cdef inline void cursor_copy(const Store *store, ValueCursor *target, ValueCurso
     cdef size_t step
     while n > 0:
         step = min(n, min(target.left, source.left))
-        memcpy(target.at, source.at, step)
+        copy_value(target.at, source.at, step)
         cursor_skip(store, target, step)
         cursor_skip(store, source, step)
         n -= step

@@ -41,6 +41,15 @@ def test_set_and_get(store):
     assert store.counters()["total_items"] == 2
 
 
+@pytest.mark.parametrize("size", [4095, 4096, 4097, 4111, 4112, 4159, 4160, 4161, 9000, 70_001, PIECE + 4097])
+def test_a_value_lies_where_it_belongs_whatever_its_length_and_place(store, size):
+    values = {b"k" * nkey: pattern(size, nkey) for nkey in range(1, 34)}  # beginning at every byte of a line
+    for key, value in values.items():
+        assert store.put("set", key, value) == "STORED"
+    for key, value in values.items():
+        assert value_of(store, key) == value
+
+
 def test_add_and_replace(store):
     assert store.put("replace", b"k", b"1") == "NOT_STORED"
     assert store.put("add", b"k", b"2") == "STORED"
