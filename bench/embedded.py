@@ -6,6 +6,7 @@ with a lock, and diskcache (as it is set up by default, in a directory of its ow
 
 from __future__ import annotations
 
+import pickle
 import random
 import sys
 import tempfile
@@ -59,9 +60,13 @@ def caches() -> Iterator[dict[str, tuple[Get, Set]]]:
     with ExitStack() as opened:
         ours = opened.enter_context(Cache(256 << 20))
         theirs = opened.enter_context(diskcache.Cache(opened.enter_context(tempfile.TemporaryDirectory())))
+        pickling = opened.enter_context(Cache(256 << 20, serializer=pickle))
+        bare: dict[str, bytes] = {}
         yield {
+            "dict": (bare.get, bare.__setitem__),
             "dict and lock": with_lock({}),
             "cachecore.Cache": (ours.get, ours.set),
+            "cachecore.Cache, pickle": (pickling.get, pickling.set),
             "LRUCache and lock": with_lock(cachetools.LRUCache(2 * KEYS)),
             "TTLCache and lock": with_lock(cachetools.TTLCache(2 * KEYS, 3600)),
             SLOW: (theirs.get, theirs.set),

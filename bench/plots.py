@@ -5,23 +5,24 @@ A line through a mark reaches from the least to the most of the rounds.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from bench.errors import MissingTool
-from bench.report import COLOURS, Row, label, rows_of
+from bench.report import COLOURS, Row, label, rows_of, superseded
 
 #: Shapes beside the colours, so that a picture can be read without them.
 MARKERS = {"cachecore": "o", "memcached": "s", "memcached-new": "D", "redis": "^", "redis-io": "v", "null": "|"}
 #: The picture of the README; redis-io has no place where CPU time is compared, for its threads spin.
+#: The rows that the README shows: one of each kind, those in which all servers are near the limit, too.
 OVERVIEW = (
     "get-p1-32",
     "get-p16-32",
-    "metaget-p16-32",
     "set-p16-32",
-    "mix-p16-32",
-    "get-p64-32",
     "multiget100-32",
-    "get-p64-32-t2",
+    "set-p16-32-full",
+    "get-p16-1k",
+    "get-p1-500k",
 )
 STYLE = {
     "svg.fonttype": "none",  # letters stay letters: smaller, and found by a search
@@ -85,14 +86,14 @@ def set_ticks(panel, name: str) -> None:
     panel.set_xlabel(name)
 
 
-def draw(path: Path, result: dict, workloads: list[str]) -> None:
+def draw(path: Path, result: dict, workloads: list[str], without: Collection[str] = ()) -> None:
     """CPU time per operation beside operations per second, for ``workloads``."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows = [row for row in rows_of(result) if row.workload in workloads]
+    rows = [row for row in rows_of(result) if row.workload in workloads and row.server not in without]
     with pyplot.rc_context(STYLE):
         figure, panels = pyplot.subplots(1, 2, sharey=True, figsize=(10, 1.4 + 0.34 * len(workloads)))
         draw_panel(panels[0], [row for row in rows if row.server != "redis-io"], result, workloads, "cpu_us")
@@ -120,10 +121,9 @@ def plot(result: dict, directory: Path) -> list[Path]:
     """The main workloads, and all of them if there are more."""
     measured = list(dict.fromkeys(row.workload for row in rows_of(result)))
     main = [name for name in OVERVIEW if name in measured]
-    pictures = {"overview.svg": main, "throughput.svg": measured}
-    paths = []
-    for name, workloads in pictures.items():
-        if workloads and not (name == "throughput.svg" and set(measured) <= set(main)):
-            draw(directory / name, result, workloads)
-            paths.append(directory / name)
-    return paths
+    pictures = [(directory / "overview.svg", main, superseded(result))] if main else []
+    if set(measured) > set(main):
+        pictures.append((directory / "throughput.svg", measured, set()))
+    for path, workloads, without in pictures:
+        draw(path, result, workloads, without)
+    return [path for path, _, _ in pictures]

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench import chapters, embedded, report
+from bench import chapters, embedded, memory, report
 from bench.errors import BenchError, run_command
+from bench.plots import OVERVIEW
 
 ROOT = Path(__file__).parent.parent
 FOLDER = "docs/performance"
-#: What the README has of the report's rows: one of each kind, those in which all servers are near the limit, too.
-ROWS = (
-    "get-p1-32",
-    "get-p16-32",
-    "set-p16-32",
-    "multiget100-32",
-    "set-p16-32-full",
-    "get-p16-1k",
-    "get-p1-500k",
-)
 
 
 def came_from(entry: dict) -> str:
@@ -31,9 +22,8 @@ def came_from(entry: dict) -> str:
 def throughput_part(entry: dict) -> str:
     """The table, the picture, and where they come from, of the throughput chapter's entry in a report."""
     result = entry["result"]
-    named = [name for name in ROWS if name in result["titles"]]
-    newer = any(row.server == "memcached-new" for row in report.rows_of(result))
-    table = report.overview(result, named, without={"memcached"} if newer else ())
+    named = [name for name in OVERVIEW if name in result["titles"]]
+    table = report.overview(result, named, without=report.superseded(result))
     parts = [
         table,
         *(note for note in report.notes(result) if note.startswith("[1]") and "[1]" in table),
@@ -49,8 +39,24 @@ def embedded_part(entry: dict) -> str:
     return f"{table}\n\n{came_from(entry)}\n"
 
 
+def memory_part(entry: dict) -> str:
+    """What an item takes, small ones and mixed sizes, and the process."""
+    result = entry["result"]
+    each = {name: [servers[name]["resident"] for servers in result["beyond"].values()] for name in memory.SERVERS}
+    ours, theirs = (" and ".join(dict.fromkeys(f"{figure:.0f}" for figure in each[name])) for name in memory.SERVERS)
+    ratios = [memory.mixed_ratio(mixed, "resident") for mixed in result["mixed"]]
+    empty = [result["mixed"][0]["servers"][name]["empty"] / 1e6 for name in memory.SERVERS]
+    return (
+        f"`{entry['command']}`: a million items with {result['key']}-byte keys and values of "
+        f"{' or '.join(result['beyond'])} bytes take {ours} bytes each beyond key and value; memcached takes {theirs}. "
+        f"Values of mixed sizes, {memory.SMALLEST} to {memory.LARGEST} bytes, take {min(ratios):.2f} to "
+        f"{max(ratios):.2f} of what they take in memcached. The process without items has {empty[0]:.0f} MB, "
+        f"memcached's {empty[1]:.0f}.\n"
+    )
+
+
 #: What stands between the marks of each chapter.
-PARTS = {"throughput": throughput_part, "embedded": embedded_part}
+PARTS = {"throughput": throughput_part, "memory": memory_part, "embedded": embedded_part}
 
 
 def updated(text: str, entries: dict[str, dict]) -> str:

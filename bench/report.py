@@ -148,6 +148,12 @@ def one_by_one(row: Row, result: dict) -> bool:
     return pipelined and row.server.startswith("memcached") and result["servers"].get(row.server) == ONE_BY_ONE
 
 
+def superseded(result: dict) -> set[str]:
+    """The memcached for which a newer one stands: it need not be shown where there is little room."""
+    servers = {row.server for row in rows_of(result)}
+    return {"memcached"} if "memcached-new" in servers else set()
+
+
 def overview(result: dict, workloads: Iterable[str] = (), without: Collection[str] = ()) -> str:
     """A table of workloads, all or those named, by servers: CPU time and operations per second in each cell."""
     rows = rows_of(result)

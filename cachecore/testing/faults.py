@@ -67,6 +67,10 @@ class Fault:
         self._commands: Final = None if several is None else checked(several)
         self._fits_key: Final = _matcher(keys)
         self._times: Final = times
+        #: What it is for, as it was asked for.
+        self.aim: Final = ", ".join(
+            f"{name}={value!r}" for name, value in (("commands", commands), ("keys", keys)) if value is not None
+        )
 
     def fits(self, command: Command) -> bool:
         """Whether it is for this command, and has not struck often enough."""
@@ -287,7 +291,7 @@ class Faults:
                 self._active.remove(fault)
             fault.over.set()
         if must_hit and fault.hits == 0:
-            raise AssertionError(f"the fault {name} has struck no command")
+            raise AssertionError(f"the fault {name}({fault.aim}) has struck no command")
 
 
 def _not_negative(**numbers: float) -> None:

@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from bench import callgrind, chapters, embedded, facts, readme, report, workload
+from bench import callgrind, chapters, embedded, facts, readme, report
 from bench.chapters import Chapter
 from bench.errors import BenchError, MissingTool
 from tests.house.sources import ROOT
@@ -240,7 +240,6 @@ def test_the_readme_has_the_figures_of_the_report():
     text = (ROOT / "README.md").read_text()
     entries = chapters.load(ROOT / readme.FOLDER / "report.json")
     assert readme.updated(text, entries) == text, "python -m bench.readme puts them there"
-    assert set(readme.ROWS) <= {work.name for work in workload.load_all()}
 
 
 @pytest.fixture
@@ -257,14 +256,24 @@ def entries():
             for threads in embedded.THREADS
         ],
     }
+    size = {"resident": 38.2, "empty": 26e6}
+    room = {
+        "key": 12,
+        "beyond": {"32": {"cachecore": size, "memcached": size}, "100": {"cachecore": size, "memcached": size}},
+        "mixed": [{"servers": {"cachecore": size, "memcached": size | {"resident": 76.4}}}],
+    }
     of_both = {"date": "D", "machine": "M", "versions": {"cachecore": "1", "Python": "3", "gcc": "4"}}
     return {
         "throughput": {"result": found, "command": "C", **of_both},
+        "memory": {"result": room, "command": "G", **of_both},
         "embedded": {"result": inside, "command": "F", **of_both},
     }
 
 
-MARKED = "a\n<!-- embedded -->\n<!-- /embedded -->\nb\n<!-- throughput -->\nold \\1\n<!-- /throughput -->\nc\n"
+MARKED = (
+    "a\n<!-- embedded -->\n<!-- /embedded -->\n<!-- memory -->\n<!-- /memory -->\n"
+    "b\n<!-- throughput -->\nold \\1\n<!-- /throughput -->\nc\n"
+)
 
 
 def test_figures_replace_what_was_between_the_marks(entries):
@@ -272,9 +281,11 @@ def test_figures_replace_what_was_between_the_marks(entries):
     assert text.startswith("a\n<!-- embedded -->\n| cache | 100 B, 1 thr. | 10,000 B, 1 thr. |\n")
     assert "\n| a dict | 1,234 / 1,234 | 1,234 / 1,234 |\n" in text
     came_from = "D; M; cachecore 1, Python 3."
-    assert f"\n\n`F`, {came_from}\n<!-- /embedded -->\nb\n<!-- throughput -->\n| CPU us per operation" in text
+    assert f"\n\n`F`, {came_from}\n<!-- /embedded -->\n<!-- memory -->" in text
     assert "[1] memcached 1.6.18 makes" in text
     assert text.endswith(f"`C`, {came_from}\n<!-- /throughput -->\nc\n")
+    assert "<!-- memory -->\n`G`: a million items with 12-byte keys and values of 32 or 100 bytes take 38 bytes" in text
+    assert "take 0.50 to 0.50 of what" in text
     assert readme.updated(text, entries) == text
 
 
@@ -291,4 +302,4 @@ def test_what_the_readme_lacks_is_said(entries):
     with pytest.raises(BenchError, match="once"):
         readme.updated("no marks\n", entries)
     with pytest.raises(BenchError, match="no embedded in"):
-        readme.updated(MARKED, {"throughput": entries["throughput"]})
+        readme.updated(MARKED, {name: entry for name, entry in entries.items() if name != "embedded"})

@@ -104,7 +104,7 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert "set -euo pipefail" in script
 
 
-@pytest.mark.parametrize("name", ["bench", "throughput", "embedded"])
+@pytest.mark.parametrize("name", ["bench", "throughput", "memory", "embedded"])
 def test_generated_parts_have_their_markers(name):
     assert README.count(f"<!-- {name} -->\n") == 1
     assert README.index(f"<!-- {name} -->") < README.index(f"<!-- /{name} -->")

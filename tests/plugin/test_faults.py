@@ -283,7 +283,10 @@ def test_a_fault_that_has_to_hit(proxied, client):
         partial(proxied.faults.server_error),
         partial(proxied.faults.full),
     ):
-        with pytest.raises(AssertionError, match="has struck no command"), fault(keys="typo", must_hit=True):
+        with (
+            pytest.raises(AssertionError, match=r"keys=.typo.\) has struck no command"),
+            fault(keys="typo", must_hit=True),
+        ):
             client.ask(b"get a\r\n", END)
         with pytest.raises(ZeroDivisionError), fault(keys="typo", must_hit=True):
             raise ZeroDivisionError
