@@ -92,6 +92,16 @@ def test_what_has_no_name_is_refused(cache):
     assert cache.memoize()(lambda x: pow(2, x))(3) == 8
 
 
+def test_a_method_of_a_builtin_type_is_kept(cache):
+    upper = cache.memoize()(bytes.upper)
+    assert upper(b"a") == b"A" == cache[upper.key(b"a")]
+
+
+def test_what_cannot_be_called_is_refused(cache):
+    with pytest.raises(TypeError, match="@classmethod belongs above @cache"):
+        cache.memoize()(classmethod(lambda cls: b""))
+
+
 def test_who_shares_a_name_shares_no_results(cache):
     def times(factor):
         @cache.memoize()
