@@ -223,3 +223,9 @@ class AsyncMemoized(_Memo[P, Awaitable[R], asyncio.Lock]):
                 return value
         finally:
             self._leave(name, flight)
+
+
+def computes_later(function: Callable[..., Any]) -> bool:
+    """Whether what it returns is to be awaited: a coroutine function, also one that is kept already."""
+    kept = function.__func__ if isinstance(function, _Method) else function
+    return isinstance(kept, AsyncMemoized) or inspect.iscoroutinefunction(function)
