@@ -17,7 +17,7 @@ from cachecore_ext.embedded import TooLargeError as TooLargeError
 from cachecore_ext.engine import Engine
 
 from . import stats
-from .memoize import AsyncMemoized, KeyMaker, Memoized
+from .memoize import AsyncMemoized, KeyMaker, Memoized, computes_later
 from .options import KIBIBYTE, MEBIBYTE
 from .server import Clock, Server, engine_options
 from .settings import MEMORY_MAX, Settings, keywords
@@ -273,7 +273,7 @@ class _Memoizer:
     @overload
     def __call__(self, function: Callable[P, R]) -> Memoized[P, R]: ...
     def __call__(self, function: Callable[P, Any]) -> Memoized[P, Any] | AsyncMemoized[P, Any]:
-        kind = AsyncMemoized if inspect.iscoroutinefunction(function) else Memoized
+        kind = AsyncMemoized if computes_later(function) else Memoized
         return kind(self._cache, function, *self._arguments)
 
 

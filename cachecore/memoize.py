@@ -64,6 +64,8 @@ class _Memo(Generic[P, R, T]):
     """What functions and coroutine functions have in common; ``T`` is their lock."""
 
     def __init__(self, cache: Cache, function: Callable[P, R], keep: dict[str, Any], key: KeyMaker | None) -> None:
+        if not callable(function):
+            raise TypeError(f"{function!r} is no function; @classmethod belongs above @cache.memoize()")
         functools.update_wrapper(self, function)  # type: ignore[arg-type]  # it is called by its heirs
         self._cache = cache
         self._function = function
@@ -71,7 +73,8 @@ class _Memo(Generic[P, R, T]):
         self._make_key: KeyMaker = key or key_of_arguments
         if not hasattr(function, "__qualname__"):
             raise TypeError(f"results are kept by the function's name; {function!r} has none: wrap it in a function")
-        name = f"{function.__module__}.{function.__qualname__}".encode()[-_NAME_MAX:]
+        module = getattr(function, "__module__", None)  # str.upper has none
+        name = f"{module}.{function.__qualname__}".encode()[-_NAME_MAX:]
         before = next(_decorated.setdefault(cache, defaultdict(count))[name])
         self._prefix = b"%s#%d(" % (name, before + 1) if before else name + b"("
         self._guard = threading.Lock()
@@ -220,3 +223,9 @@ class AsyncMemoized(_Memo[P, Awaitable[R], asyncio.Lock]):
                 return value
         finally:
             self._leave(name, flight)
+
+
+def computes_later(function: Callable[..., Any]) -> bool:
+    """Whether what it returns is to be awaited: a coroutine function, also one that is kept already."""
+    kept = function.__func__ if isinstance(function, _Method) else function
+    return isinstance(kept, AsyncMemoized) or inspect.iscoroutinefunction(function)

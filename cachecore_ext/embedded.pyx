@@ -202,10 +202,13 @@ cdef int64_t read_ttl(ttl) except -2:
 
 cdef uint64_t read_number(number, str name) except? 0:
     """A whole number below 2 ** 64; nothing is cut off a float. ``name`` is the argument's, for who gave another."""
+    whole = PyNumber_Index(number)
     try:
-        return PyNumber_Index(number)
+        return whole
     except OverflowError:
-        raise OverflowError(f"{name} is a whole number from 0 to 2 ** 64 - 1, not {number}") from None
+        # Python writes no number of thousands of digits.
+        shown = whole if whole.bit_length() <= 256 else f"one of {whole.bit_length()} bits"
+        raise OverflowError(f"{name} is a whole number from 0 to 2 ** 64 - 1, not {shown}") from None
 
 
 cdef inline uint32_t tick_after(int64_t seconds, uint32_t now) noexcept:

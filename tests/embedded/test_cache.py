@@ -505,6 +505,7 @@ def test_wrong_arguments_are_named(cache):
         (lambda: cache.decr("n", 1 << 64), "by"),
         (lambda: cache.incr("n", initial=-1), "initial"),
         (lambda: cache.delete("n", -1), "cas"),
+        (lambda: cache.incr("n", 10**5000), "by"),
     }:
         with pytest.raises(OverflowError, match=f"^{name} is a whole number from 0 to 2 [*][*] 64 - 1, not"):
             call()

@@ -92,6 +92,36 @@ def test_what_has_no_name_is_refused(cache):
     assert cache.memoize()(lambda x: pow(2, x))(3) == 8
 
 
+def test_a_method_of_a_builtin_type_is_kept(cache):
+    upper = cache.memoize()(bytes.upper)
+    assert upper(b"a") == b"A" == cache[upper.key(b"a")]
+
+
+def test_what_cannot_be_called_is_refused(cache):
+    with pytest.raises(TypeError, match="@classmethod belongs above @cache"):
+        cache.memoize()(classmethod(lambda cls: b""))
+
+
+def test_what_is_awaited_can_be_kept_in_two_caches(cache):
+    calls = []
+
+    class Shop:
+        @cache.memoize(key=lambda shop: "")
+        async def price(self):
+            calls.append(1)
+            return b"5"
+
+    async def ask():
+        with Cache() as near:
+            price = near.memoize(key=lambda shop: "")(Shop.price)
+            assert await price(Shop()) == await price(Shop()) == b"5"
+            bound = near.memoize()(Shop().price)
+            assert await bound() == await bound() == b"5"
+
+    asyncio.run(ask())
+    assert calls == [1]
+
+
 def test_who_shares_a_name_shares_no_results(cache):
     def times(factor):
         @cache.memoize()
