@@ -8,7 +8,7 @@ from cachecore_ext.base.linux cimport getrandom
 from cachecore_ext.base.numbers cimport format_u64
 from cachecore_ext.probe.census cimport lru_census, slabs_census, table_census
 from cachecore_ext.probe.loops cimport cpu_ns
-from cachecore_ext.storage.ghosts cimport ghost_add_locked, ghost_take_locked, ghosts_forget
+from cachecore_ext.storage.ghosts cimport ghost_add_locked, ghost_take_locked
 from cachecore_ext.storage.item cimport (
     ITEM_ACTIVE, ITEM_FETCHED, ITEM_HEADER, ITEM_REWRITTEN, ITEM_UNLINKED, LENGTH_MASK, Item, item_key, item_mark,
     item_meta, item_nkey, item_set_exptime, item_set_time, item_time, item_unmark,
@@ -281,10 +281,6 @@ cdef class Table:
         stamp = ghost_take_locked(&self.table, h)
         table_unlock(&self.table, h)
         return stamp if stamp >= 0 else None
-
-    def forget_ghosts(self):
-        """All of them."""
-        ghosts_forget(&self.table)
 
     def grow(self):
         """Divide one bucket; False when the table is as large as it gets."""
