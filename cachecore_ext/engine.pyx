@@ -24,7 +24,8 @@ from cachecore_ext.network.admin cimport (
     tickets_put, tickets_signal, tickets_take,
 )
 from cachecore_ext.network.connection cimport (
-    CARRY_MAX, READ_SIZE, Buffers, Connection, Descriptor, Shared, conn_close, conn_free, other_bytes, stash_bytes,
+    CARRY_MAX, VALUE_READ_SIZE, Buffers, Connection, Descriptor, Shared, conn_close, conn_free, other_bytes,
+    stash_bytes,
 )
 from cachecore_ext.network.watcher cimport LINE_ROOM, Logger, logger_drop, logger_free, logger_init, logger_run
 from cachecore_ext.network.worker cimport Worker, worker_free, worker_init, worker_run
@@ -461,7 +462,7 @@ cdef class Engine(Keeper):
         cdef uint64_t nbuckets = load_u64(&self.store.table.nbuckets)
         connections = load_u32(&shared.connections)
         stashes = stash_bytes(shared)
-        own_buffers = <uint64_t>self.nworkers * (CARRY_MAX + READ_SIZE)
+        own_buffers = <uint64_t>self.nworkers * (CARRY_MAX + VALUE_READ_SIZE)
         return {
             "curr_connections": connections,
             "connection_structures": connections,

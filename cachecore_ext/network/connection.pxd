@@ -31,6 +31,7 @@ from cachecore_ext.protocol.session cimport Session
 
 cdef enum:
     READ_SIZE = 64 * 1024                # one receive: a buffer that stays in the processor's caches
+    VALUE_READ_SIZE = 2 * READ_SIZE      # ... of which all is a value's: fewer calls, longer copies
     CARRY_MAX = 32 * 1024                # a stash up to this size is carried into the worker's buffer
     BATCH = 32                           # requests whose buckets and items are asked for together
     STASH_FREE = 8 * 1024                # what each connection may keep whatever the others do
@@ -116,7 +117,7 @@ cdef struct Scratch:
     Shared *shared
     int epoll
     uint32_t served           # requests in this turn
-    char *buffer              # CARRY_MAX + READ_SIZE bytes
+    char *buffer              # CARRY_MAX + VALUE_READ_SIZE bytes
     Request requests[BATCH]
     bint to_logger            # with ASKED: who is asked
     size_t nquestion          # ... and the command line

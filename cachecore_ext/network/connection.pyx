@@ -587,12 +587,17 @@ cdef ssize_t receive(Connection *conn, Scratch *scratch, Input *input, size_t *o
 
     ``offered`` is set to the bytes that there was room for.
     """
+    cdef bint only_value
     cdef ssize_t n
     if conn.nstash > CARRY_MAX:
         return receive_stash(conn, scratch, input, offered)
     if conn.nstash > 0:
         memcpy(scratch.buffer, conn.stash, conn.nstash)
-    offered[0] = STRANGER_SIZE if conn.stranger else READ_SIZE
+    if conn.stranger:
+        offered[0] = STRANGER_SIZE
+    else:
+        only_value = conn.upload != NULL and conn.upload.missing >= VALUE_READ_SIZE
+        offered[0] = VALUE_READ_SIZE if only_value else READ_SIZE
     n = receive_bytes(conn.fd, scratch.buffer + conn.nstash, offered[0])
     input.at = scratch.buffer
     input.end = scratch.buffer + conn.nstash + (n if n > 0 else 0)

@@ -17,7 +17,8 @@ from cachecore_ext.network.admin cimport (
     Ticket, ticket_free, ticket_new, tickets_await, tickets_free, tickets_init, tickets_put, tickets_take,
 )
 from cachecore_ext.network.connection cimport (
-    ASKED, CARRY_MAX, CLOSE, READ_SIZE, Descriptor, Verdict, conn_answer, conn_close, conn_free, conn_idle, conn_turn,
+    ASKED, CARRY_MAX, CLOSE, VALUE_READ_SIZE, Descriptor, Verdict, conn_answer, conn_close, conn_free, conn_idle,
+    conn_turn,
 )
 from cachecore_ext.network.transmit cimport output_drop
 from cachecore_ext.protocol.reply cimport OUTPUT_SIZE, reply_clear
@@ -45,7 +46,7 @@ cdef int worker_init(Worker *worker, uint32_t number, Store *store, CounterSet *
     worker.scratch.session.service = service
     worker.inbox.signal = -1
     worker.scratch.epoll = epoll_create1(EPOLL_CLOEXEC)
-    worker.scratch.buffer = <char *>malloc(CARRY_MAX + READ_SIZE)
+    worker.scratch.buffer = <char *>malloc(CARRY_MAX + VALUE_READ_SIZE)
     worker.scratch.session.output.data = <char *>malloc(OUTPUT_SIZE)
     reply_clear(&worker.scratch.session.output)
     if (

@@ -46,10 +46,15 @@ def sentinel() -> tuple[bytes, bytes]:
     return b"mg %s\r\n" % key, b" key=%s " % key
 
 
-def await_watchers(peer: Peer, number: int) -> None:
-    """Return when the server knows of so many watchers: it looks for those that have gone every now and then."""
+def await_stat(peer: Peer, name: bytes, number: int) -> None:
+    """Return when ``stats`` says so, to a connection of its own; who has gone is counted until a worker has seen it."""
     with peer.connect() as client:
         for _ in range(100_000):
-            if b"STAT log_watchers %d\r\n" % number in client.ask(b"stats\r\n"):
+            if b"STAT %s %d\r\n" % (name, number) in client.ask(b"stats\r\n"):
                 return
-    raise AssertionError(f"never {number} watchers")
+    raise AssertionError(f"{name.decode()} was never {number}")
+
+
+def await_watchers(peer: Peer, number: int) -> None:
+    """Return when the server knows of so many watchers: it looks for those that have gone every now and then."""
+    await_stat(peer, b"log_watchers", number)
