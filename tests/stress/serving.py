@@ -96,7 +96,7 @@ def disturb(server: Server, seed: int, until: float) -> None:
                 flush(server.address)
         else:
             engine.set_automove(chosen.choice([0, 1, 2]))
-        time.sleep(0.001)
+        time.sleep(0.001)  # leave the cores to the clients
 
 
 def serve(seconds: float, seed: int) -> tuple[list[Client], dict[str, Any]]:
